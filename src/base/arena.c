@@ -1,0 +1,146 @@
+#include "base/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BLOCK_MIN = 4096 - 64, BLOCK_MAX = 1 << 20, ALIGN = 16 };
+
+struct block {
+    struct block *next;
+    size_t cap;
+    _Alignas(ALIGN) char data[];
+};
+
+struct arena {
+    struct block *head; /* the block being filled */
+    size_t used;        /* of head */
+    size_t held;        /* sum of block capacities */
+    size_t limit;
+};
+
+struct arena *arena_new(size_t limit_bytes)
+{
+    struct arena *a = calloc(1, sizeof *a);
+    if (!a)
+        abort();
+    a->limit = limit_bytes;
+    return a;
+}
+
+void arena_free(struct arena *a)
+{
+    if (!a)
+        return;
+    for (struct block *b = a->head, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    free(a);
+}
+
+void arena_reset(struct arena *a)
+{
+    struct block *keep = NULL;
+    for (struct block *b = a->head, *next; b; b = next) {
+        next = b->next;
+        if (!keep || b->cap > keep->cap) {
+            free(keep);
+            keep = b;
+        } else {
+            free(b);
+        }
+    }
+    if (keep)
+        keep->next = NULL;
+    a->head = keep;
+    a->used = 0;
+    a->held = keep ? keep->cap : 0;
+}
+
+size_t arena_bytes(const struct arena *a)
+{
+    return a->held;
+}
+
+static struct block *grow(struct arena *a, size_t need)
+{
+    size_t cap = a->head ? a->head->cap * 2 : BLOCK_MIN;
+    if (cap > BLOCK_MAX)
+        cap = BLOCK_MAX;
+    if (cap < need)
+        cap = need;
+    if (a->limit && (a->held > a->limit || cap > a->limit - a->held)) {
+        cap = need; /* near the limit: take only what is asked */
+        if (a->held > a->limit || cap > a->limit - a->held)
+            return NULL;
+    }
+    struct block *b = malloc(sizeof *b + cap);
+    if (!b)
+        return NULL;
+    b->cap = cap;
+    b->next = a->head;
+    a->head = b;
+    a->used = 0;
+    a->held += cap;
+    return b;
+}
+
+void *arena_try(struct arena *a, size_t size)
+{
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    size = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (!a->head || size > a->head->cap - a->used)
+        if (!grow(a, size))
+            return NULL;
+    void *p = a->head->data + a->used;
+    a->used += size;
+    return p;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    void *p = arena_try(a, size);
+    if (!p) {
+        fprintf(stderr, "penstock: arena exhausted at %zu bytes of %zu\n", a->held, a->limit);
+        abort();
+    }
+    return memset(p, 0, size);
+}
+
+void *arena_array(struct arena *a, size_t n, size_t size)
+{
+    size_t total;
+    if (__builtin_mul_overflow(n, size, &total))
+        abort();
+    return arena_alloc(a, total);
+}
+
+struct str arena_str(struct arena *a, struct str s)
+{
+    return str_make(arena_z(a, s), s.n);
+}
+
+char *arena_z(struct arena *a, struct str s)
+{
+    char *p = arena_alloc(a, s.n + 1);
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    return p;
+}
+
+struct str arena_fmt(struct arena *a, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        n = 0;
+    char *p = arena_alloc(a, (size_t)n + 1);
+    vsnprintf(p, (size_t)n + 1, fmt, again);
+    va_end(again);
+    return str_make(p, (size_t)n);
+}

@@ -1,0 +1,77 @@
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/fault.h"
+#include "base/map.h"
+#include "base/test.h"
+#include "base/vec.h"
+
+TEST(arena_limit_refuses_and_reset_reuses)
+{
+    struct arena *a = arena_new(64 << 10);
+    EXPECT(arena_try(a, 32 << 10) != NULL);
+    EXPECT(arena_try(a, 40 << 10) == NULL);
+    arena_reset(a);
+    EXPECT(arena_try(a, 16 << 10) != NULL);
+    EXPECT(arena_bytes(a) <= 64 << 10);
+    arena_free(a);
+}
+
+TEST(buf_limit_is_sticky)
+{
+    struct buf b = {.limit = 300};
+    buf_fill(&b, 'x', 250);
+    EXPECT(!b.bad);
+    buf_fill(&b, 'y', 100);
+    EXPECT(b.bad);
+    EXPECT_INT(b.n, 250);
+    buf_free(&b);
+}
+
+TEST(json_escapes)
+{
+    struct buf b = {0};
+    buf_json_str(&b, STR("a\"\\\n\x01é"));
+    EXPECT_STR(buf_view(&b), "\"a\\\"\\\\\\n\\u0001é\"");
+    buf_free(&b);
+}
+
+TEST(map_survives_churn)
+{
+    struct map m = {0};
+    static int v[1000];
+    char key[16];
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 1000; i++) {
+            snprintf(key, sizeof key, "k%d", i);
+            map_put(&m, str_of(key), &v[i]);
+        }
+        for (int i = 0; i < 1000; i += 2) {
+            snprintf(key, sizeof key, "k%d", i);
+            EXPECT(map_del(&m, str_of(key)) == &v[i]);
+        }
+        EXPECT_INT(m.n, 500);
+        EXPECT(map_get(&m, STR("k1")) == &v[1]);
+        EXPECT(map_get(&m, STR("k2")) == NULL);
+    }
+    map_free(&m);
+}
+
+TEST(str_numbers)
+{
+    int64_t v;
+    EXPECT(str_to_i64(STR("-9223372036854775808"), &v) && v == INT64_MIN);
+    EXPECT(!str_to_i64(STR("9223372036854775808"), &v));
+    EXPECT(!str_to_i64(STR("1x"), &v));
+    EXPECT(!str_to_i64(STR("-"), &v));
+}
+
+TEST(fault_expands_parameters)
+{
+    struct fault f;
+    enum err e = FAULT(&f, ERR_CORRUPT, {"what", "segment 7"}, {"detail", "bad <what>"});
+    EXPECT(e == ERR_CORRUPT);
+    EXPECT_STR(str_of(fault_message(&f)), "segment 7 is damaged: bad <what>.");
+    EXPECT_STR(str_of(fault_param_name(&f, 1)), "detail");
+}
+
+TEST_MAIN()

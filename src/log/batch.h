@@ -1,0 +1,75 @@
+/*
+ * batch: Kafka's record batch, format version 2 (magic 2; KIP-98). The bytes that producers send are the bytes on disk.
+ *
+ *    0 baseOffset i64 | 8 batchLength i32 | 12 partitionLeaderEpoch i32 | 16 magic i8 | 17 crc u32 |
+ *   21 attributes i16 | 23 lastOffsetDelta i32 | 27 baseTimestamp i64 | 35 maxTimestamp i64 | 43 producerId i64 |
+ *   51 producerEpoch i16 | 53 baseSequence i32 | 57 count i32 | 61 records…
+ *
+ * The CRC-32C runs from attributes to the end, so base offset and leader epoch may be patched freely. attributes: bits
+ * 0–2 compression (0 none 1 gzip 2 snappy 3 lz4 4 zstd), 3 LogAppendTime, 4 transactional, 5 control, 6 delete horizon.
+ * Functions here only look at and make bytes; they own nothing, and check every length against what is there.
+ */
+#ifndef PENSTOCK_LOG_BATCH_H
+#define PENSTOCK_LOG_BATCH_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/fault.h"
+
+enum { BATCH_HEADER = 61, BATCH_PREFIX = 12 };
+struct batch {
+    int64_t base_offset;
+    int32_t length; /* after the 12-byte prefix */
+    int32_t leader_epoch;
+    int8_t magic;
+    uint32_t crc;
+    int16_t attributes;
+    int32_t last_offset_delta;
+    int64_t base_timestamp, max_timestamp;
+    int64_t producer_id;
+    int16_t producer_epoch;
+    int32_t base_sequence;
+    int32_t count;
+    struct str records; /* after the header; compressed as attributes say */
+    struct str all;     /* the whole batch */
+};
+/* The first batch of `bytes`. ERR_FRAME for lengths that do not fit (a batch cut short too), magic other than 2. */
+CHECK enum err batch_parse(struct str bytes, struct batch *out, struct fault *f);
+bool batch_crc_ok(const struct batch *b);
+
+struct record {
+    int64_t offset, timestamp_ms;
+    struct str key, value; /* p NULL: null */
+    int32_t nheaders;
+    struct str headers; /* the encoded headers, for batch_header */
+};
+/* Iterate records. Decompresses into `a` (bounded by max_bytes: ERR_LIMIT) when needed; strs point into b->records or a. */
+struct record_iter {
+    struct str rest;
+    int32_t left, index;
+    const struct batch *batch;
+};
+CHECK enum err records_begin(struct record_iter *it, const struct batch *b, struct arena *a, size_t max_bytes,
+                             struct fault *f);
+/* ERR_OK with *got=false at the end; ERR_FRAME for a record that does not fit its batch. */
+CHECK enum err records_next(struct record_iter *it, struct record *out, bool *got, struct fault *f);
+/* The i-th header of r by walking r->headers from *at (0 at first). */
+CHECK enum err record_header(const struct record *r, size_t *at, struct str *key, struct str *value, struct fault *f);
+
+/* Build one batch: begin, records, end; `out` gets the bytes. Used by sinks, __consumer_offsets, the command line. */
+struct batch_writer {
+    struct buf *out;
+    size_t at;
+    int32_t count;
+    int64_t base_ts, max_ts;
+    int64_t producer_id;
+    int16_t producer_epoch;
+    int32_t base_sequence;
+    int compression;
+};
+void batch_begin(struct batch_writer *w, struct buf *out, int64_t timestamp_ms, int compression);
+void batch_record(struct batch_writer *w, int64_t timestamp_ms, struct str key, struct str value,
+                  const struct str *headers /* key, value, key, value… */, int nheaders);
+CHECK enum err batch_end(struct batch_writer *w, struct fault *f); /* compresses, fills lengths and CRC */
+
+#endif

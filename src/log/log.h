@@ -1,0 +1,160 @@
+/*
+ * log: partitions on disk, and the promise that what was acknowledged is there after a power cut.
+ *
+ * A data directory holds Kafka's own files, so that Kafka's kafka-dump-log reads it:
+ *
+ *   DIR/meta.properties, DIR/FORMAT        format version (a newer one is refused), cluster id
+ *   DIR/LOCK                               one process at a time (ERR_BUSY)
+ *   DIR/metadata.log                       topics, ids, partitions, configs: appended, CRC'd, synced (log_meta_*)
+ *   DIR/journal/NN                         recycled, zero-written files; the appends of all partitions, group-committed
+ *   DIR/TOPIC-PARTITION/ 00…0.log .index .timeindex .snapshot leader-epoch-checkpoint partition.metadata
+ *
+ * The way of a batch: log_append checks it (lengths, CRC, offsets, producer sequence), gives it its offsets, writes it to
+ * its segment and hands it to the committer. The committer writes one journal group for everybody, syncs once, then
+ * moves each partition's high watermark and calls the waiters. Readers see nothing above the high watermark. Segments are
+ * synced behind, after which a journal file may be recycled.
+ *
+ *   append ─▶ segment (page cache) ─┐
+ *          └▶ journal group ─▶ fdatasync ─▶ high watermark ─▶ callbacks, wake-ups of fetchers and sources
+ *
+ * Threads: log_append and log_read may be called from any thread (a partition has its own lock, short). The committer and
+ * the background thread (segment syncs, unlinks) belong to the log. Callbacks run on the committer's thread and must not
+ * block: they post to a loop or signal a condition.
+ * A failed sync stops the process: os_die.
+ */
+#ifndef PENSTOCK_LOG_LOG_H
+#define PENSTOCK_LOG_LOG_H
+
+#include "base/arena.h"
+#include "base/fault.h"
+#include "os/os.h"
+
+struct log;           /* a data directory */
+struct log_partition; /* one partition; lives as long as the log, or until its topic is deleted (reference-counted) */
+
+struct log_options {
+    const char *dir;
+    uint64_t segment_bytes;      /* default 1 GiB */
+    uint64_t journal_file_bytes; /* default 64 MiB, recycled */
+    int64_t segment_ms;          /* 7 days */
+    bool durability_os;          /* acknowledge after the write, not the sync: loud */
+};
+
+/* Recover everything, sync, start the threads. Errors: ERR_BUSY (locked), ERR_VERSION, ERR_CORRUPT, ERR_IO. */
+CHECK enum err log_open(struct log **out, const struct log_options *o, struct fault *f);
+void log_close(struct log *l); /* a clean stop: everything synced, producer snapshots written */
+const char *log_dir(const struct log *l);
+const char *log_cluster_id(const struct log *l); /* 22 characters of base64url, as Kafka's */
+
+/* -- topics: the metadata log. All durable when they return (they block: not for loops; see log_submit) ------------ */
+struct log_config {
+    struct str key, value;
+};
+struct log_topic { /* a snapshot of one topic, in the caller's arena */
+    struct str name;
+    struct os_uuid id;
+    int32_t partitions;
+    struct log_config *configs; /* those that were set */
+    size_t nconfigs;
+    bool internal;
+};
+/* ERR_EXISTS; ERR_INVALID for a bad name or count (Kafka's rules: [a-zA-Z0-9._-]{1,249}, not . or ..). */
+CHECK enum err log_topic_create(struct log *l, struct str name, int32_t partitions, const struct log_config *configs,
+                                size_t nconfigs, struct os_uuid *id, struct fault *f);
+CHECK enum err log_topic_delete(struct log *l, struct str name, struct fault *f);
+CHECK enum err log_topic_grow(struct log *l, struct str name, int32_t partitions, struct fault *f);
+CHECK enum err log_topic_configure(struct log *l, struct str name, const struct log_config *configs, size_t n,
+                                   struct fault *f); /* set or, with value.p NULL, remove */
+bool log_topic_get(struct log *l, struct str name, struct arena *a, struct log_topic *out);
+bool log_topic_by_id(struct log *l, struct os_uuid id, struct arena *a, struct log_topic *out);
+size_t log_topics(struct log *l, struct arena *a, struct log_topic **out); /* sorted by name */
+/* Grows by one with every creation, deletion and growth: pollers of metadata compare it. */
+uint64_t log_topics_version(struct log *l);
+/* Run fn(arg) on the log's worker thread: for loops that must not block in the calls above. Bounded queue: ERR_LIMIT. */
+CHECK enum err log_submit(struct log *l, void (*fn)(void *arg), void *arg);
+/* Small durable key → value facts beside the topics (query registrations …); keys ≤ 512 B, values ≤ 1 MiB. NULL value deletes. */
+CHECK enum err log_fact_put(struct log *l, struct str key, struct str value, struct fault *f);
+
+/* -- partitions --------------------------------------------------------------------------------------------------- */
+struct log_partition *log_partition(struct log *l, struct str topic, int32_t partition); /* +1 reference, or NULL */
+void log_partition_release(struct log_partition *p);
+struct log_offsets {
+    int64_t log_start, high_watermark, log_end;
+    int32_t leader_epoch;
+    bool deleted; /* the topic is gone (readers fail, by name) */
+};
+struct log_offsets log_partition_offsets(struct log_partition *p);
+struct os_uuid log_partition_topic_id(struct log_partition *p);
+
+/* Kafka error codes that appends and reads meet; broker/ puts them on the wire. */
+enum log_status {
+    LOG_OK = 0,
+    LOG_OFFSET_OUT_OF_RANGE = 1,
+    LOG_CORRUPT_MESSAGE = 2,
+    LOG_UNKNOWN_TOPIC = 3,
+    LOG_MESSAGE_TOO_LARGE = 10,
+    LOG_RECORD_LIST_TOO_LARGE = 18,
+    LOG_INVALID_TIMESTAMP = 32,
+    LOG_OUT_OF_ORDER_SEQUENCE = 45,
+    LOG_DUPLICATE_SEQUENCE = 46, /* older than the five batches kept */
+    LOG_INVALID_PRODUCER_EPOCH = 47,
+    LOG_STORAGE_ERROR = 56,
+    LOG_UNKNOWN_PRODUCER_ID = 59,
+    LOG_UNSUPPORTED_COMPRESSION = 76,
+    LOG_INVALID_RECORD = 87,
+    LOG_AGAIN = 7, /* too much waits for the disk: REQUEST_TIMED_OUT, retriable */
+};
+struct log_append_result {
+    enum log_status status;
+    char message[160]; /* why, for Produce 8+'s error_message; "" when OK */
+    int64_t base_offset, last_offset;
+    int64_t log_append_time_ms; /* -1: CreateTime */
+    int64_t log_start;
+    bool duplicate; /* a retry of a batch that is in the log; base_offset is the original's */
+};
+/*
+ * Append record batches (magic 2, one or more, as they came; `bytes` is patched in place: base offset, leader epoch).
+ * When LOG_OK, `done(arg, result)` is called exactly once from the committer's thread, when the batch — or for a duplicate
+ * its original — is durable. done NULL: acks=0. Any other status: nothing was written, done is not called.
+ * Checks as Kafka's UnifiedLog/LogValidator: CRC, count, sizes, max.message.bytes, no control batch, sequences.
+ */
+enum log_status log_append(struct log_partition *p, char *bytes, size_t n,
+                           void (*done)(void *arg, const struct log_append_result *r), void *arg,
+                           struct log_append_result *result);
+/* The same, blocking until durable: for sinks, __consumer_offsets and tests. */
+struct log_append_result log_append_wait(struct log_partition *p, char *bytes, size_t n);
+/* Bytes waiting for the committer, process-wide, and the bound: producers are throttled by it. */
+uint64_t log_pending_bytes(struct log *l);
+
+struct log_slice; /* a reference-counted read buffer: whole batches of one partition, CRC checked once by whoever fills it */
+/*
+ * Whole batches from the one that holds `offset` on, below the high watermark, at most max_bytes (but at least one batch
+ * when `at_least_one`). *out NULL with LOG_OK: nothing there yet. nowait: LOG_AGAIN where the disk would have to be read.
+ */
+enum log_status log_read(struct log_partition *p, int64_t offset, size_t max_bytes, bool at_least_one, bool nowait,
+                         struct log_slice **out);
+struct str log_slice_bytes(const struct log_slice *s);
+void log_slice_ref(struct log_slice *s);
+void log_slice_release(struct log_slice *s); /* any thread */
+
+/* ListOffsets: first offset whose record timestamp >= ts; *offset -1 when none. Record-exact, as Kafka. */
+enum log_status log_offset_for_time(struct log_partition *p, int64_t ts_ms, int64_t *offset, int64_t *found_ts_ms);
+enum log_status log_max_timestamp(struct log_partition *p, int64_t *offset, int64_t *ts_ms);
+
+/* -- waiting ------------------------------------------------------------------------------------------------------ */
+/* Call fn(arg) from the committer's thread whenever p's high watermark moves (or its topic is deleted), until removed.
+ * After log_unwatch returns fn is not running and will not run. */
+struct log_watch;
+struct log_watch *log_watch(struct log_partition *p, void (*fn)(void *arg), void *arg);
+void log_unwatch(struct log_watch *w);
+
+/* -- producer ids -------------------------------------------------------------------------------------------------- */
+CHECK enum err log_producer_id(struct log *l, int64_t *id, struct fault *f); /* never given twice (durable blocks of 1000) */
+
+/* -- metrics -------------------------------------------------------------------------------------------------------- */
+struct log_stats {
+    uint64_t appended_records, appended_bytes, read_bytes, syncs, sync_ns, journal_groups, segments, partitions;
+};
+void log_stats(struct log *l, struct log_stats *out);
+
+#endif
