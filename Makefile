@@ -19,7 +19,7 @@ LDFLAGS := -pthread $(SANFLAGS)
 STATIC_LIBS := -lnghttp2 -lprotobuf-c -lzstd -llz4 -lsnappy -lz -lcrypto -lpcre2-8
 LDLIBS := -Wl,-Bstatic $(STATIC_LIBS) -Wl,-Bdynamic -lmicrohttpd -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic -lm -ldl
 
-PROTOS := $(wildcard spec/connect/spark/connect/*.proto)
+PROTOS := $(shell find spec/connect -name '*.proto' | sort)
 GEN_C := $(PROTOS:spec/connect/%.proto=$(B)/gen/%.pb-c.c)
 SRC := $(shell find src -name '*.c' ! -name '*_test.c' ! -name '*_fuzz.c' ! -path 'src/cli/main.c' | sort)
 TESTS := $(shell find src -name '*_test.c' | sort)
