@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# kafka-goldens.sh messages|live|segments: record tests/wire/kafka/*.golden (and live/, segments/) from real Kafka 4.3.1.
+# kafka-goldens.sh messages|live: record tests/wire/kafka/ from real Kafka 4.3.1.
 #
-# messages  every message of the APIs penstock serves, in every version, as Kafka's own classes write it
-# live      request and response frames exchanged with a running broker
-# segments  small log directories that a running broker wrote
+# messages  *.golden: every message of the APIs penstock serves, in every version, as Kafka's own classes write it
+# live      live/*.golden: request and response frames exchanged with a running broker;
+#           segments/*.golden: the log directories that the broker wrote meanwhile
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -17,7 +17,17 @@ run() {
 
 case ${1:-} in
 messages) run "$here/kafka/RecordMessages.java" "$root/tests/wire/kafka" ;;
-live | segments) exec python3 "$here/kafka-$1.py" ;;
+live)
+    dir=$(mktemp -d)
+    trap '"$here/kafka-broker.sh" stop "$dir"; rm -rf "$dir"' EXIT
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    "$here/kafka-broker.sh" start "$port" "$dir" log.retention.ms=-1
+    run "$here/kafka/RecordLive.java" 127.0.0.1 "$port" "$root/tests/wire/kafka/live" 2>&1 |
+        { grep -v '^Note: ' || true; }
+    "$here/kafka-broker.sh" stop "$dir"
+    python3 "$here/kafka-segments.py" "$dir/data" "$root/tests/wire/kafka/segments" seg-0 d-0 d-1 i-0 compacted-0 \
+        __consumer_offsets-0
+    ;;
 *)
     sed -n '2,6p' "$0" >&2
     exit 2
