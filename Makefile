@@ -9,7 +9,6 @@ PREFIX ?= /usr/local
 CC := $(shell command -v ccache >/dev/null && echo ccache) $(if $(filter fuzz,$(SAN)),clang,gcc)
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-missing-field-initializers
 OPT := $(if $(SAN),-O1,-O2)
-SANFLAGS := $(if $(filter asan,$(SAN)),-fsanitize=address$(,)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 , := ,
 SANFLAGS := $(if $(filter asan,$(SAN)),-fsanitize=address$(,)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)$(if $(filter tsan,$(SAN)),-fsanitize=thread)$(if $(filter fuzz,$(SAN)),-fsanitize=fuzzer-no-link$(,)address$(,)undefined -fno-sanitize-recover=undefined)
 CFLAGS := -std=gnu17 -D_GNU_SOURCE -DPENSTOCK_VERSION='"$(VERSION)"' $(OPT) -g -fno-plt -pthread $(SANFLAGS)
@@ -57,9 +56,14 @@ unit-build: $(TEST_BIN)
 unit: $(TEST_BIN)
 	@fail=0; for t in $(TEST_BIN); do $$t || fail=1; done; exit $$fail
 
+list-unit:
+	@echo $(TEST_BIN)
+list-fuzz:
+	@echo $(FUZZERS:%.c=$(B)/bin/%)
+
 clean:
-	rm -rf build/rel build/asan build/tsan build/fuzz build/penstock
-.PHONY: all unit unit-build clean
+	rm -rf build/rel build/asan build/tsan build/fuzz build/penstock build/tidy build/test
+.PHONY: all unit unit-build list-unit list-fuzz clean
 .SECONDARY:
 -include mk/*.mk
 -include $(OBJ:.o=.d) $(B)/src/cli/main.d $(TESTS:%.c=$(B)/%.d)

@@ -35,11 +35,11 @@ void *arena_alloc(struct arena *a, size_t size_bytes) __attribute__((malloc, ret
 /* n * size without overflow, zeroed; aborts as arena_alloc does. */
 void *arena_array(struct arena *a, size_t n, size_t size_bytes) __attribute__((returns_nonnull));
 
-struct str arena_str(struct arena *a, struct str s);   /* a copy, with a NUL after it for debuggers */
-char *arena_z(struct arena *a, struct str s);          /* a NUL-terminated copy */
+struct str arena_str(struct arena *a, struct str s); /* a copy, with a NUL after it for debuggers */
+char *arena_z(struct arena *a, struct str s);        /* a NUL-terminated copy */
 struct str arena_fmt(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-#define ARENA_NEW(a, T) ((T *)arena_alloc((a), sizeof(T)))
+#define ARENA_NEW(a, T)      ((T *)arena_alloc((a), sizeof(T)))
 #define ARENA_ARRAY(a, n, T) ((T *)arena_array((a), (n), sizeof(T)))
 
 #endif

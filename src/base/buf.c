@@ -79,11 +79,11 @@ void buf_u8(struct buf *b, uint8_t v)
     buf_put(b, &v, 1);
 }
 
-#define PUT_INT(name, T, conv)              \
-    void name(struct buf *b, T v)           \
-    {                                       \
-        v = conv(v);                        \
-        buf_put(b, &v, sizeof v);           \
+#define PUT_INT(name, T, conv)                                                                                         \
+    void name(struct buf *b, T v)                                                                                      \
+    {                                                                                                                  \
+        v = conv(v);                                                                                                   \
+        buf_put(b, &v, sizeof v);                                                                                      \
     }
 PUT_INT(buf_u16be, uint16_t, __builtin_bswap16)
 PUT_INT(buf_u32be, uint32_t, __builtin_bswap32)

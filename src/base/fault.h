@@ -60,8 +60,8 @@ struct fault {
 
 /* Fill f (NULL allowed) from row `e` and parameters; returns e. */
 enum err fault_set(struct fault *f, enum err e, int n, const struct fault_param *params);
-#define FAULT(f, e, ...)                                                                                   \
-    fault_set((f), (e), (int)(sizeof((struct fault_param[]){__VA_ARGS__}) / sizeof(struct fault_param)),   \
+#define FAULT(f, e, ...)                                                                                               \
+    fault_set((f), (e), (int)(sizeof((struct fault_param[]){__VA_ARGS__}) / sizeof(struct fault_param)),               \
               (struct fault_param[]){__VA_ARGS__})
 /* An I/O error: ERR_NOSPACE for ENOSPC/EDQUOT, else ERR_IO; "what: strerror(errno_)". */
 enum err fault_errno(struct fault *f, int errno_, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -84,7 +84,7 @@ static inline const char *fault_param_value(const struct fault *f, int i)
 const char *err_class(enum err e);    /* "DIVIDE_BY_ZERO" */
 const char *err_sqlstate(enum err e); /* "22012" or "" */
 enum fault_kind err_kind(enum err e);
-int err_kafka(enum err e); /* Kafka protocol error code */
+int err_kafka(enum err e);        /* Kafka protocol error code */
 const char *err_name(enum err e); /* "ERR_IO", for logs */
 
 #endif

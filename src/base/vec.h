@@ -12,17 +12,17 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#define VEC(T)            \
-    struct {              \
-        T *p;             \
-        size_t n, cap;    \
+#define VEC(T)                                                                                                         \
+    struct {                                                                                                           \
+        T *p;                                                                                                          \
+        size_t n, cap;                                                                                                 \
     }
 
 void *vec_grow_(void *p, size_t *cap, size_t need, size_t elem);
 
-#define vec_reserve(v, need) \
+#define vec_reserve(v, need)                                                                                           \
     ((need) > (v)->cap ? (void)((v)->p = vec_grow_((v)->p, &(v)->cap, (need), sizeof *(v)->p)) : (void)0)
 #define vec_push(v, x) (vec_reserve((v), (v)->n + 1), (v)->p[(v)->n++] = (x))
-#define vec_free(v) (free((v)->p), (v)->p = NULL, (v)->n = (v)->cap = 0)
+#define vec_free(v)    (free((v)->p), (v)->p = NULL, (v)->n = (v)->cap = 0)
 
 #endif

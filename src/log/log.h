@@ -126,7 +126,8 @@ struct log_append_result log_append_wait(struct log_partition *p, char *bytes, s
 /* Bytes waiting for the committer, process-wide, and the bound: producers are throttled by it. */
 uint64_t log_pending_bytes(struct log *l);
 
-struct log_slice; /* a reference-counted read buffer: whole batches of one partition, CRC checked once by whoever fills it */
+struct
+    log_slice; /* a reference-counted read buffer: whole batches of one partition, CRC checked once by whoever fills it */
 /*
  * Whole batches from the one that holds `offset` on, below the high watermark, at most max_bytes (but at least one batch
  * when `at_least_one`). *out NULL with LOG_OK: nothing there yet. nowait: LOG_AGAIN where the disk would have to be read.
@@ -149,7 +150,8 @@ struct log_watch *log_watch(struct log_partition *p, void (*fn)(void *arg), void
 void log_unwatch(struct log_watch *w);
 
 /* -- producer ids -------------------------------------------------------------------------------------------------- */
-CHECK enum err log_producer_id(struct log *l, int64_t *id, struct fault *f); /* never given twice (durable blocks of 1000) */
+CHECK enum err log_producer_id(struct log *l, int64_t *id,
+                               struct fault *f); /* never given twice (durable blocks of 1000) */
 
 /* -- metrics -------------------------------------------------------------------------------------------------------- */
 struct log_stats {

@@ -35,8 +35,8 @@ int net_poller(void); /* epoll_create1; aborts when out of descriptors at start-
 void net_poll_set(int poller, int fd, unsigned want, void *arg, bool add);
 void net_poll_del(int poller, int fd);
 int net_poll_wait(int poller, struct net_event *events, int cap, int timeout_ms); /* -1: for ever */
-int net_wakeup(void);             /* an eventfd to add to a poller */
-void net_wakeup_signal(int fd);   /* from any thread */
+int net_wakeup(void);                                                             /* an eventfd to add to a poller */
+void net_wakeup_signal(int fd);                                                   /* from any thread */
 void net_wakeup_clear(int fd);
 
 #endif

@@ -38,7 +38,8 @@ CHECK enum err os_pread(struct os_file *file, void *p, size_t n, uint64_t offset
 CHECK enum err os_pread_nowait(struct os_file *file, void *p, size_t n, uint64_t offset, size_t *got, struct fault *f);
 CHECK enum err os_pwrite(struct os_file *file, const void *p, size_t n, uint64_t offset, struct fault *f);
 /* Gather write of `count` strs at offset (split below IOV_MAX inside). */
-CHECK enum err os_pwritev(struct os_file *file, const struct str *parts, size_t count, uint64_t offset, struct fault *f);
+CHECK enum err os_pwritev(struct os_file *file, const struct str *parts, size_t count, uint64_t offset,
+                          struct fault *f);
 /* fdatasync. `site` names the call site (static string). */
 CHECK enum err os_sync(struct os_file *file, const char *site, struct fault *f);
 /* fsync of a directory: makes creations, renames and unlinks inside it durable. */
@@ -73,17 +74,18 @@ CHECK enum err os_write_file_atomic(const char *path, struct str bytes, const ch
 CHECK enum err os_free_space(const char *path, uint64_t *bytes, struct fault *f);
 
 /* -- clock ------------------------------------------------------------------------------------------------------ */
-int64_t os_now_ms(void);   /* Unix time */
-int64_t os_now_us(void);   /* Unix time */
-int64_t os_mono_ns(void);  /* monotonic */
-int64_t os_cpu_ns(void);   /* CPU time of the process */
+int64_t os_now_ms(void);  /* Unix time */
+int64_t os_now_us(void);  /* Unix time */
+int64_t os_mono_ns(void); /* monotonic */
+int64_t os_cpu_ns(void);  /* CPU time of the process */
 void os_sleep_ms(int64_t ms);
 
 /* -- threads ---------------------------------------------------------------------------------------------------- */
 struct os_thread;
 struct os_mutex;
 struct os_cond;
-CHECK enum err os_thread_start(struct os_thread **out, const char *name, void (*fn)(void *), void *arg, struct fault *f);
+CHECK enum err os_thread_start(struct os_thread **out, const char *name, void (*fn)(void *), void *arg,
+                               struct fault *f);
 void os_thread_join(struct os_thread *t); /* and free it */
 struct os_mutex *os_mutex_new(void);
 void os_mutex_free(struct os_mutex *m);
@@ -103,9 +105,9 @@ void os_random(void *p, size_t n);
 struct os_uuid {
     uint8_t b[16];
 };
-struct os_uuid os_uuid_random(void);       /* version 4 */
+struct os_uuid os_uuid_random(void);               /* version 4 */
 void os_uuid_text(struct os_uuid u, char out[37]); /* 8-4-4-4-12 lower case */
-const char *os_env(const char *name); /* NULL when unset */
+const char *os_env(const char *name);              /* NULL when unset */
 uint64_t os_rss_bytes(void);
 /* Log `message` and stop the process at once without running destructors (exit status 1): after a failed sync. */
 _Noreturn void os_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
