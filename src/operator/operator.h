@@ -1,0 +1,86 @@
+/*
+ * operator: one relational operator per file, pulled batch by batch.
+ *
+ *   op_next(root) ◀── project ◀── filter ◀── scan        each returns a batch, or none at the end
+ *
+ * Contract, from the first one on: op_next may block (only inside a scan or a state store), is cancellable (op_env.cancelled is looked at
+ * once per batch), has a memory budget (op_env.memory: arenas are charged to it; over it the query fails alone, by name), and returns
+ * errors. A batch is valid until the next op_next on the same operator. Operators never touch a clock, thread or file: time is in op_env.
+ *
+ * Streaming: PLAN_AGGREGATE and PLAN_DEDUP get their state through op_env.stateful: query/ supplies it, keyed by node id.
+ * Partial aggregation is its own operator (op_partial_new) so that scan threads aggregate first and the exchange carries groups.
+ */
+#ifndef PENSTOCK_OPERATOR_OPERATOR_H
+#define PENSTOCK_OPERATOR_OPERATOR_H
+
+#include "plan/plan.h"
+
+struct op;
+struct op_memory { /* one per query or execution */
+    size_t limit_bytes, used_bytes;
+};
+
+/* What an operator may ask of whoever runs it. */
+struct op_env {
+    int64_t now_us;             /* batch timestamp */
+    const struct zone *zone;
+    struct op_memory *memory;
+    const bool *cancelled;
+    void *arg;
+    /* An operator for a PLAN_SCAN (a source reader for this batch's offset range). */
+    enum err (*open_scan)(void *arg, const struct plan_node *scan, struct op **out, struct fault *f);
+    /* An operator for a stateful node in a streaming query, or *out NULL: run it as in a batch. */
+    enum err (*open_stateful)(void *arg, const struct plan_node *node, struct op *child, struct op **out, struct fault *f);
+    /* Largest event time seen by PLAN_WATERMARK nodes: called once per batch with max/min/sum/count (microseconds); may be NULL. */
+    void (*event_time)(void *arg, const struct plan_node *node, int64_t max_us, int64_t min_us, int64_t sum_us, int64_t n);
+};
+
+struct op_class {
+    const char *name;
+    /* *out NULL at the end. */
+    enum err (*next)(struct op *op, struct batch_cols **out, struct fault *f);
+    void (*close)(struct op *op);
+};
+struct op { /* the head of every operator; embedded first */
+    const struct op_class *class;
+    const struct plan_node *node;
+    const struct op_env *env;
+    struct op *child;
+    struct arena *arena; /* of the current batch */
+    uint64_t rows;       /* put out so far */
+};
+
+CHECK enum err op_build(const struct plan_node *node, const struct op_env *env, struct op **out, struct fault *f);
+CHECK enum err op_next(struct op *op, struct batch_cols **out, struct fault *f);
+void op_close(struct op *op); /* closes children too; NULL allowed */
+
+/* -- the hash table under aggregations: also used by the streaming aggregation ------------------------------------- */
+/*
+ * Groups keyed by the encoded key columns (column_encode), each with the states of all aggregates side by side.
+ * agg_table_add finds or makes the group of every row and updates its states; merge does it for saved partial states.
+ */
+struct agg_table;
+struct agg_group {
+    struct str key;   /* encoded key columns; lives in the table */
+    uint64_t hash;
+    void *states;     /* agg_table_state(t, states, i) */
+    bool touched;     /* since the last agg_table_clear_touched: what changed in this batch */
+};
+CHECK enum err agg_table_new(const struct plan_node *agg, struct op_memory *memory, struct agg_table **out, struct fault *f);
+void agg_table_free(struct agg_table *t);
+CHECK enum err agg_table_add(struct agg_table *t, const struct batch_cols *in, struct eval *ev, struct fault *f);
+struct agg_group *agg_table_find(struct agg_table *t, struct str key, bool create, bool *created);
+void *agg_table_state(const struct agg_table *t, void *states, int agg);
+void agg_table_save(const struct agg_table *t, const struct agg_group *g, struct buf *out); /* all states of a group */
+CHECK enum err agg_table_merge_saved(struct agg_table *t, struct agg_group *g, struct str saved, struct fault *f);
+CHECK enum err agg_table_merge(struct agg_table *t, const struct agg_table *from, struct fault *f); /* all groups of another */
+size_t agg_table_groups(const struct agg_table *t);
+struct agg_group *agg_table_next(struct agg_table *t, size_t *at); /* in insertion order; NULL at the end */
+void agg_table_remove(struct agg_table *t, struct agg_group *g);
+void agg_table_clear_touched(struct agg_table *t);
+size_t agg_table_bytes(const struct agg_table *t);
+/* Rows (group columns then aggregate results) of n groups. */
+CHECK enum err agg_table_rows(struct agg_table *t, struct agg_group *const *groups, uint32_t n, struct batch_cols *out,
+                              struct arena *a, struct fault *f);
+
+#endif

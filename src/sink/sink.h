@@ -1,0 +1,41 @@
+/*
+ * sink: where a query's rows go: console, memory, noop, kafka.
+ *
+ * A sink gets the batches of one epoch between begin and commit. commit returns when the output is out of our hands in
+ * the way the sink promises (kafka: acknowledged on disk, at-least-once; memory: visible to queries; console: written).
+ * After a crash the same batch id comes again with the same rows: a sink that can tell (memory, in complete mode) drops it.
+ */
+#ifndef PENSTOCK_SINK_SINK_H
+#define PENSTOCK_SINK_SINK_H
+
+#include "plan/plan.h"
+#include "source/source.h"
+
+struct sink;
+struct memory_tables; /* the memory sinks' tables by name, of one session */
+
+struct sink_env {
+    const struct source_env *source; /* the log, is_ours, auto_create */
+    /* Console text of a query goes here (the session's terminal); called from the query's thread. */
+    void (*console)(void *arg, struct str text);
+    void *arg;
+    struct memory_tables *tables;
+};
+/* Errors as Spark's: unknown format, missing topic, unsupported output mode, columns of wrong type (value of STRING or BINARY …). */
+CHECK enum err sink_open(const struct sink_env *env, struct str format, const struct option *options, int noptions,
+                         const struct type *schema, enum output_mode mode, struct str query_name, const struct zone *zone,
+                         bool has_checkpoint, struct sink **out, struct fault *f);
+CHECK enum err sink_begin(struct sink *s, int64_t batch_id, struct fault *f);
+CHECK enum err sink_write(struct sink *s, const struct batch_cols *rows, struct fault *f);
+CHECK enum err sink_commit(struct sink *s, int64_t *rows_out, struct fault *f); /* rows_out -1: not known, as Spark reports for v1 sinks */
+void sink_abort(struct sink *s);
+void sink_close(struct sink *s);
+struct str sink_description(struct sink *s, struct arena *a); /* as in Spark's progress */
+bool sink_is_visible(const struct sink *s); /* console: output at most every 100 ms unless a trigger says otherwise */
+
+struct memory_tables *memory_tables_new(void);
+void memory_tables_free(struct memory_tables *t);
+/* A snapshot of a table as a REL_LOCAL tree in the arena; NULL when there is none. */
+const struct rel *memory_table(struct memory_tables *t, struct str name, struct arena *a);
+
+#endif
