@@ -22,6 +22,7 @@ CHECK enum err net_connect(const char *host, uint16_t port, int timeout_ms, int 
 CHECK enum err net_read(int fd, void *p, size_t cap, size_t *n, struct fault *f);
 CHECK enum err net_writev(int fd, const struct str *parts, size_t count, size_t *n, struct fault *f);
 void net_close(int fd);
+void net_shutdown_write(int fd); /* no more bytes from us; what was written still goes out */
 /* Local and peer address of a connected or listening socket as text without brackets. */
 void net_local(int fd, char host[64], uint16_t *port);
 void net_peer(int fd, char host[64], uint16_t *port);

@@ -38,7 +38,9 @@ struct loop_protocol {
 };
 
 CHECK enum err loop_start(struct loop **out, const char *name, struct fault *f); /* starts the thread */
-void loop_stop(struct loop *l);                                                  /* close all, join, free */
+/* Close all connections (what is queued is offered to the sockets once), run what was posted, join, free. Whoever may
+ * still post to this loop must be stopped first; of several loops that share a listener the first one stops first. */
+void loop_stop(struct loop *l);
 /* Listen; *port in: wanted (0: any), out: what it is. Connections are spread over loops[0..n). Callable from any thread. */
 CHECK enum err loop_listen(struct loop **loops, int n, const char *host, uint16_t *port,
                            const struct loop_protocol *protocol, void *arg, struct fault *f);
@@ -63,7 +65,9 @@ void conn_write_ref(struct conn *c, const void *p, size_t n, void (*release)(voi
 size_t conn_pending(struct conn *c); /* bytes queued and not yet sent */
 /* Stop or go on calling on_data (a protocol that waits for an answer before the next request). Kept bytes are re-shown. */
 void conn_pause(struct conn *c, bool pause);
-void conn_close(struct conn *c); /* after what is queued has been sent */
+/* After what is queued has been sent; on_data is not called any more. The peer then gets a second to read it before
+ * the socket closes, so that a last error answer is not lost to a reset. */
+void conn_close(struct conn *c);
 void conn_abort(struct conn *c); /* at once */
 void conn_local(struct conn *c, char host[64], uint16_t *port);
 void conn_peer(struct conn *c, char host[64], uint16_t *port);
