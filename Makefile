@@ -59,7 +59,7 @@ unit: $(TEST_BIN)
 list-unit:
 	@echo $(TEST_BIN)
 list-fuzz:
-	@echo $(FUZZERS:%.c=$(B)/bin/%)
+	@echo $(FUZZERS:%.c=$(B)/fuzz/%)
 
 clean:
 	rm -rf build/rel build/asan build/tsan build/fuzz build/penstock build/tidy build/test

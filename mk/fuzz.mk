@@ -1,23 +1,17 @@
-# One libFuzzer target per *_fuzz.c beside its parser. `make fuzz` builds them with clang and runs each for FUZZ_SECONDS;
-# a corpus, where there is one, is tests/fuzz/corpus/NAME. A finding is written to build/fuzz/findings.
+# make fuzz FUZZ_SECONDS=10: one libFuzzer target per *_fuzz.c beside its parser, built with clang, each run that long; a
+# corpus, where there is one, is tests/fuzz/corpus/NAME. tests/run does the counting; findings stay in build/test/fuzz.
 FUZZ_SECONDS ?= 10
-FUZZ_BIN := $(patsubst %.c,$(B)/fuzz/%,$(FUZZERS))
+FUZZ_BIN := $(FUZZERS:%.c=$(B)/fuzz/%)
 
 $(B)/fuzz/%: $(B)/%.o $(B)/libpenstock.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
-
 fuzz-build: $(FUZZ_BIN)
-ifeq ($(SAN),fuzz)
-fuzz: $(FUZZ_BIN)
-	@mkdir -p $(B)/findings
-	@for t in $(FUZZ_BIN); do n=$$(basename $$t _fuzz); mkdir -p $(B)/corpus/$$n; \
-	  seeds=tests/fuzz/corpus/$$n; [ -d $$seeds ] || seeds=; \
-	  $$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=0 -verbosity=0 \
-	    -artifact_prefix=$(B)/findings/$$n- $(B)/corpus/$$n $$seeds || exit 1; echo "fuzz $$n: ok"; done
-else
-fuzz:
+-include $(FUZZERS:%.c=$(B)/%.d)
+
+build/.deps-fuzz: tools/deps.sh
 	@tools/deps.sh fuzz
-	+@$(MAKE) SAN=fuzz fuzz
-endif
+	@mkdir -p build && touch $@
+fuzz: build/.deps-fuzz
+	@tests/run --fuzz $(FUZZ_SECONDS)
 .PHONY: fuzz fuzz-build

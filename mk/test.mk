@@ -15,24 +15,6 @@ test-fast: all build/venv/.ok
 	@tests/run --fast
 .PHONY: venv test test-fast
 
-# make fuzz SECONDS=10: one libFuzzer target per parser (src/**/*_fuzz.c), each run that long from an empty corpus
-# (or tests/fuzz/corpus/NAME).
-SECONDS_EACH := $(or $(SECONDS),10)
-ifeq ($(SAN),fuzz)
-FUZZ_BIN := $(FUZZERS:%.c=$(B)/bin/%)
-$(B)/bin/%: $(B)/%.o $(B)/libpenstock.a
-	@mkdir -p $(@D)
-	clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
-fuzz-build: $(FUZZ_BIN)
--include $(FUZZERS:%.c=$(B)/%.d)
-endif
-build/.deps-fuzz: tools/deps.sh
-	@tools/deps.sh fuzz
-	@mkdir -p build && touch $@
-fuzz: build/.deps-fuzz
-	@$(MAKE) --no-print-directory SAN=fuzz fuzz-build
-	@tests/run --fuzz $(SECONDS_EACH)
-.PHONY: fuzz fuzz-build
 # The unit tests under ThreadSanitizer: log, broker, loops and queries share memory between threads.
 tsan: build/.deps-build
 	@tests/run --tsan

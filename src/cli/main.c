@@ -1,7 +1,90 @@
+#include "cli/cli.h"
+
 #include <stdio.h>
 
-int main(void)
+static int cmd_help(const struct cli_command *self, int argc, char **argv);
+
+static const struct cli_command COMMANDS[] = {
+    {"dev", cmd_dev, "a server on a temporary directory, to try things", "dev [OPTIONS]",
+     "Start a server whose data is thrown away when it stops. Any Kafka client may produce to it, any PySpark script "
+     "may\n"
+     "read it. Standard output gets one line that begins with `ready` once every listener answers.\n\n"
+     "  penstock dev                                     # Kafka 9092, Spark Connect 15002, HTTP 8080\n"
+     "  kcat -b 127.0.0.1:9092 -P -t ratings             # in another terminal\n"
+     "  penstock dev --kafka-listen 127.0.0.1:0          # any free port; the ready line says which\n"},
+    {"serve", cmd_serve, "a server on a directory that stays", "serve --data DIR [OPTIONS]",
+     "Start a server. What was acknowledged is on disk and survives a power cut. SIGTERM or Ctrl-C stops it "
+     "cleanly.\n\n"
+     "  penstock serve --data /var/lib/penstock\n"
+     "  penstock serve --data d --kafka-listen 0.0.0.0:9092 --advertise broker.example:9092\n"
+     "  penstock serve --config penstock.conf            # lines such as: data = /var/lib/penstock\n"},
+    {"version", cmd_version, "print the version", "version", "Print the program's version.\n"},
+    {"help", cmd_help, "this overview, or the help of one command", "help [COMMAND]", "Print help.\n"},
+};
+enum { NCOMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };
+
+static const struct cli_command *command(const char *name)
 {
+    for (int i = 0; i < NCOMMANDS; i++)
+        if (strcmp(COMMANDS[i].name, name) == 0)
+            return &COMMANDS[i];
+    return NULL;
+}
+
+static void overview(FILE *out)
+{
+    fprintf(out,
+            "penstock " PENSTOCK_VERSION ": a Kafka broker and Spark Structured Streaming engine in one program\n\n"
+            "Usage: penstock COMMAND [OPTIONS]\n\nCommands:\n");
+    for (int i = 0; i < NCOMMANDS; i++)
+        fprintf(out, "  %-9s %s\n", COMMANDS[i].name, COMMANDS[i].line);
+    fprintf(out,
+            "\nBegin with `penstock dev`; `penstock COMMAND --help` shows examples.\n"
+            "Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 SQL or script error, 4 server not reachable, 5 timed out,\n"
+            "130 interrupted.\n");
+}
+
+static int cmd_help(const struct cli_command *self, int argc, char **argv)
+{
+    if (argc < 2 || argv[1][0] == '-') {
+        overview(stdout);
+        return CLI_OK;
+    }
+    const struct cli_command *c = command(argv[1]);
+    if (!c)
+        return cli_usage(self, "there is no command '%s'", argv[1]);
+    char *args[] = {argv[1], (char[]){"--help"}, NULL};
+    return c->run(c, 2, args);
+}
+
+int cmd_version(const struct cli_command *self, int argc, char **argv)
+{
+    struct cli_args args;
+    int rc = cli_parse(self, NULL, 0, NULL, false, argc, argv, &args);
+    if (rc >= 0)
+        return rc;
     puts("penstock " PENSTOCK_VERSION);
-    return 0;
+    return CLI_OK;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        overview(stderr);
+        return CLI_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    const struct cli_command *c = command(name);
+    if (!c) {
+        fprintf(stderr, "penstock: there is no command '%s'\nTry 'penstock help'.\n", name);
+        return CLI_USAGE;
+    }
+    int rc = c->run(c, argc - 1, argv + 1);
+    if (fflush(stdout) != 0 && rc == CLI_OK)
+        rc = CLI_FAILED; /* an answer that did not get out is not a success */
+    return rc;
 }

@@ -1,0 +1,91 @@
+#include "cli/server.h"
+#include "os/net.h"
+#include "os/os.h"
+#include "serve/console/console.h"
+#include "serve/loop.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum { LOOPS_MAX = 64 };
+
+struct server {
+    struct loop *loops[LOOPS_MAX];
+    int nloops;
+    struct console_hooks hooks;
+    struct server_addresses addresses;
+    atomic_bool ready;
+    int64_t ready_ns;
+};
+
+static const char *not_ready(void *arg)
+{
+    struct server *s = arg;
+    return atomic_load(&s->ready) ? NULL : "starting";
+}
+
+static void metrics(void *arg, struct console_metrics *m)
+{
+    struct server *s = arg;
+    m->v[METRIC_UP_SECONDS] = (double)(os_mono_ns() - s->ready_ns) / 1e9;
+    m->v[METRIC_CPU_SECONDS] = (double)os_cpu_ns() / 1e9;
+    m->v[METRIC_RSS_BYTES] = (double)os_rss_bytes();
+}
+
+static enum err start_loops(struct server *s, const struct config *config, struct fault *f)
+{
+    int64_t want = config->v[CFG_LOOPS].number;
+    int n = want ? (int)want : os_cpus();
+    n = n < 1 ? 1 : n > LOOPS_MAX ? LOOPS_MAX : n;
+    loop_limit_connections((int)config->v[CFG_CONNECTIONS].number);
+    while (s->nloops < n) {
+        char name[24];
+        snprintf(name, sizeof name, "loop-%d", s->nloops);
+        enum err e = loop_start(&s->loops[s->nloops], name, f);
+        if (e)
+            return e;
+        s->nloops++;
+    }
+    return ERR_OK;
+}
+
+static enum err listen_http(struct server *s, const struct config *config, struct fault *f)
+{
+    struct server_address *a = &s->addresses.http;
+    enum err e = net_parse(str_of(config->v[CFG_HTTP_LISTEN].text), a->host, &a->port, f);
+    s->hooks = (struct console_hooks){.arg = s, .not_ready = not_ready, .metrics = metrics};
+    return e ? e : console_listen(s->loops, s->nloops, a->host, &a->port, &s->hooks, f);
+}
+
+enum err server_start(struct server **out, const struct config *config, struct fault *f)
+{
+    struct server *s = calloc(1, sizeof *s);
+    if (!s)
+        return FAULT(f, ERR_NOMEM, {"what", "server"});
+    enum err e = start_loops(s, config, f);
+    if (!e)
+        e = listen_http(s, config, f);
+    if (e) {
+        server_stop(s);
+        return e;
+    }
+    s->ready_ns = os_mono_ns();
+    atomic_store(&s->ready, true);
+    *out = s;
+    return ERR_OK;
+}
+
+void server_stop(struct server *s)
+{
+    atomic_store(&s->ready, false);
+    for (int i = 0; i < s->nloops; i++)
+        loop_unlisten_all(s->loops[i]);
+    for (int i = 0; i < s->nloops; i++)
+        loop_stop(s->loops[i]);
+    free(s);
+}
+
+const struct server_addresses *server_addresses(const struct server *s)
+{
+    return &s->addresses;
+}
