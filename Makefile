@@ -16,7 +16,7 @@ CPPFLAGS := -Isrc -Ispec -I$(B)/gen -MMD -MP
 LDFLAGS := -pthread $(SANFLAGS)
 # One file is the product: static wherever Debian has the archive.
 STATIC_LIBS := -lnghttp2 -lprotobuf-c -lzstd -llz4 -lsnappy -lz -lcrypto -lpcre2-8
-LDLIBS := -Wl,-Bstatic $(STATIC_LIBS) -Wl,-Bdynamic -lmicrohttpd -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic -lm -ldl
+LDLIBS := -Wl,-Bstatic $(STATIC_LIBS) -lstdc++ -Wl,-Bdynamic -lm -ldl
 
 PROTOS := $(shell find spec/connect -name '*.proto' | sort)
 GEN_C := $(PROTOS:spec/connect/%.proto=$(B)/gen/%.pb-c.c)
