@@ -63,7 +63,8 @@ struct type {
     const struct field *fields;
 };
 
-extern const struct type TYPE_OF[TYPE_ID_COUNT]; /* plain instances: TYPE_OF[TYPE_LONG]; DECIMAL is (10,0), intervals full */
+extern const struct type
+    TYPE_OF[TYPE_ID_COUNT]; /* plain instances: TYPE_OF[TYPE_LONG]; DECIMAL is (10,0), intervals full */
 static inline const struct type *type_simple(enum type_id id)
 {
     return &TYPE_OF[id];
@@ -72,9 +73,10 @@ const struct type *type_decimal(struct arena *a, int precision, int scale);
 const struct type *type_array(struct arena *a, const struct type *element, bool contains_null);
 const struct type *type_map(struct arena *a, const struct type *key, const struct type *value, bool value_nullable);
 const struct type *type_struct(struct arena *a, const struct field *fields, int n); /* copies the fields */
-const struct type *type_copy(struct arena *a, const struct type *t);                 /* deep */
-bool type_eq(const struct type *a, const struct type *b);                            /* ignoring nullability and metadata */
-bool type_eq_exact(const struct type *a, const struct type *b);                      /* with names, nullability */
+const struct type *type_copy(struct arena *a, const struct type *t);                /* deep */
+bool type_eq(const struct type *a, const struct type *b);        /* ignoring nullability and metadata */
+bool type_eq_exact(const struct type *a, const struct type *b);  /* with nullability and metadata */
+bool type_eq_nocase(const struct type *a, const struct type *b); /* type_eq, field names ASCII case-insensitive */
 static inline bool type_is_integral(const struct type *t)
 {
     return t->id >= TYPE_BYTE && t->id <= TYPE_LONG;
@@ -83,6 +85,10 @@ static inline bool type_is_numeric(const struct type *t)
 {
     return t->id >= TYPE_BYTE && t->id <= TYPE_DECIMAL;
 }
+/* "integer", "decimal(10,2)", "array": DataType.typeName, as the schema JSON and printSchema have it. */
+struct str type_name(struct arena *a, const struct type *t);
+/* A name as Spark quotes it in messages and DDL when it is not a plain word: `a b`. */
+void ident_put(struct buf *out, struct str name);
 /* "BIGINT", "ARRAY<STRING>", "STRUCT<a: INT, b: STRING NOT NULL>": DataType.sql, as error messages print it. */
 struct str type_sql(struct arena *a, const struct type *t);
 /* "bigint", "array<string>", "struct<a:int>": DataType.catalogString / simpleString. */
@@ -111,7 +117,7 @@ struct column {
         int64_t *i64; /* LONG, TIMESTAMP, TIMESTAMP_NTZ, DAY_TIME */
         float *f32;
         double *f64;
-        __int128 *i128; /* DECIMAL, unscaled */
+        __int128 *i128;  /* DECIMAL, unscaled */
         struct str *str; /* STRING, BINARY */
         struct calendar_interval *interval;
         uint32_t *offsets; /* ARRAY, MAP: physical rows + 1 entries into children[*] */
@@ -131,14 +137,25 @@ static inline bool col_is_const(const struct column *c)
 
 /* Bytes of one value in data (0 for TYPE_NULL and STRUCT; 4 for offsets). */
 size_t type_width(const struct type *t);
-/* Fresh column with room for n rows (children of lists and maps without rows yet; give them with column_alloc). All valid. */
+/* Fresh column with room for n rows, zeroed (children of lists and maps without rows yet: column_grow them). All valid. */
 void column_alloc(struct column *c, const struct type *t, uint32_t n, struct arena *a);
 /* A writable validity array of n bytes, all 1; also set as c->valid. */
 uint8_t *column_valid_alloc(struct column *c, uint32_t n, struct arena *a);
-/* A constant NULL / a view of one row of another column as a constant. */
-void column_null(struct column *c, const struct type *t, uint32_t n);
-void column_const(struct column *c, const struct column *from, uint32_t row, uint32_t n);
-/* Constants spread out; ordinary columns are returned as they are. */
+/*
+ * Builders: make c (column_alloc'ed with 0 rows, or grown before) n rows long; the new rows are zero and valid, and c->valid
+ * is writable from then on. Amortised: capacities are powers of two. Struct children grow along; list children do not:
+ *
+ *   column_grow(list, row + 1); column_grow(&list->children[0], used + k); list->data.offsets[row + 1] = used + k;
+ */
+void column_grow(struct column *c, uint32_t n, struct arena *a);
+static inline void column_set_null(struct column *c, uint32_t i) /* c was grown, or has a writable validity array */
+{
+    ((uint8_t *)c->valid)[i] = 0;
+}
+/* A constant NULL / a view of one row of another column as a constant (`a` holds the heads of nested children). */
+void column_null(struct column *c, const struct type *t, uint32_t n, struct arena *a);
+void column_const(struct column *c, const struct column *from, uint32_t row, uint32_t n, struct arena *a);
+/* Constants spread out (nested ones too, below structs); ordinary columns are returned as they are. */
 void column_flatten(struct column *out, const struct column *c, struct arena *a);
 /* out[i] = in[rows[i]]; rows UINT32_MAX gives NULL. Nested columns are gathered deeply; string bytes are not copied. */
 void column_gather(struct column *out, const struct column *in, const uint32_t *rows, uint32_t n, struct arena *a);
@@ -146,7 +163,7 @@ void column_gather(struct column *out, const struct column *in, const uint32_t *
 void column_concat(struct column *out, const struct column *const *parts, size_t nparts, struct arena *a);
 /* Rows from..from+n as a column sharing in's arrays. */
 void column_slice(struct column *out, const struct column *in, uint32_t from, uint32_t n, struct arena *a);
-/* Copy everything a column points at (string bytes too) into `a`: for what outlives its batch. */
+/* Copy everything a column points at (string bytes too) into `a`: for what outlives its batch. Constants stay constants. */
 void column_copy(struct column *out, const struct column *in, struct arena *a);
 
 /* Spark's ordering of values of one type (NaN largest and equal to itself, -0.0 = 0.0 , structs and arrays
@@ -159,9 +176,10 @@ int32_t column_murmur3(const struct column *c, uint32_t i, int32_t seed);
 /* Append value i in a compact, self-delimiting binary form / read it back into row i of `out` (decoded into `a`).
  * Equal values have equal bytes (canonical NaN and zero): state keys and changelogs are made of it. */
 void column_encode(struct buf *out, const struct column *c, uint32_t i);
-void column_decode(struct column *out, uint32_t i, struct rd *r, struct arena *a); /* out was column_alloc'ed; sticky r->bad */
+/* `out` was column_alloc'ed; rows are decoded in order from 0 (lists append to their children). r->bad is sticky. */
+void column_decode(struct column *out, uint32_t i, struct rd *r, struct arena *a);
 
-struct batch_cols { /* named so to differ from Kafka's record batch */
+struct batch_cols {            /* named so to differ from Kafka's record batch */
     const struct type *schema; /* STRUCT */
     uint32_t n;
     struct column *cols; /* schema->nfields of them */
