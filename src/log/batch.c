@@ -1,0 +1,278 @@
+#include "log/batch.h"
+
+#include "codec/codec.h"
+
+#include <stdio.h>
+
+enum { CRC_AT = 17, CRC_FROM = 21, MIN_RECORD = 7, MAX_HEADERS = 1 << 16 };
+
+static inline uint16_t be16(const char *p)
+{
+    uint16_t v;
+    memcpy(&v, p, 2);
+    return __builtin_bswap16(v);
+}
+static inline uint32_t be32(const char *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return __builtin_bswap32(v);
+}
+static inline uint64_t be64(const char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return __builtin_bswap64(v);
+}
+
+static enum err bad_batch(struct fault *f, const char *why)
+{
+    return FAULT(f, ERR_FRAME, {"what", "record batch"}, {"detail", why});
+}
+
+enum err batch_parse(struct str bytes, struct batch *out, struct fault *f)
+{
+    const char *p = bytes.p;
+    if (bytes.n < BATCH_PREFIX + 5)
+        return bad_batch(f, "cut short");
+    out->magic = (int8_t)p[16];
+    if (out->magic != 2)
+        return bad_batch(f, "magic is not 2");
+    out->length = (int32_t)be32(p + 8);
+    if (out->length < BATCH_HEADER - BATCH_PREFIX)
+        return bad_batch(f, "length below the header's");
+    if ((size_t)out->length > bytes.n - BATCH_PREFIX)
+        return bad_batch(f, "longer than the bytes there");
+    out->base_offset = (int64_t)be64(p);
+    out->leader_epoch = (int32_t)be32(p + 12);
+    out->crc = be32(p + CRC_AT);
+    out->attributes = (int16_t)be16(p + 21);
+    out->last_offset_delta = (int32_t)be32(p + 23);
+    out->base_timestamp = (int64_t)be64(p + 27);
+    out->max_timestamp = (int64_t)be64(p + 35);
+    out->producer_id = (int64_t)be64(p + 43);
+    out->producer_epoch = (int16_t)be16(p + 51);
+    out->base_sequence = (int32_t)be32(p + 53);
+    out->count = (int32_t)be32(p + 57);
+    out->all = str_make(p, (size_t)out->length + BATCH_PREFIX);
+    out->records = str_make(p + BATCH_HEADER, out->all.n - BATCH_HEADER);
+    return ERR_OK;
+}
+
+bool batch_crc_ok(const struct batch *b)
+{
+    return crc32c(0, b->all.p + CRC_FROM, b->all.n - CRC_FROM) == b->crc;
+}
+
+void batch_seal(char *batch, size_t n)
+{
+    uint32_t crc = __builtin_bswap32(crc32c(0, batch + CRC_FROM, n - CRC_FROM));
+    memcpy(batch + CRC_AT, &crc, 4);
+}
+
+/* -- records -------------------------------------------------------------------------------------------------------- */
+
+enum err records_begin(struct record_iter *it, const struct batch *b, struct arena *a, size_t max_bytes,
+                       struct fault *f)
+{
+    int codec = b->attributes & 7;
+    *it = (struct record_iter){b->records, b->count, 0, b};
+    if (codec != CODEC_NONE) {
+        struct buf out = {0};
+        enum err e = codec_decompress(codec, b->records, max_bytes, &out, f);
+        char *p = e ? NULL : arena_try(a, out.n ? out.n : 1);
+        if (!e && !p)
+            e = FAULT(f, ERR_NOMEM, {"what", "a decompressed batch"});
+        if (!e && out.n)
+            memcpy(p, out.p, out.n);
+        it->rest = str_make(p, out.n);
+        buf_free(&out);
+        if (e)
+            return e;
+    }
+    if (b->count < 0 || (size_t)b->count > it->rest.n / MIN_RECORD)
+        return bad_batch(f, "more records than bytes");
+    return ERR_OK;
+}
+
+/* A zigzag varint of at most `max` bytes at *p; false when it does not end before `end`. */
+static inline bool varint(const unsigned char **p, const unsigned char *end, int max, int64_t *out)
+{
+    const unsigned char *at = *p;
+    if (at < end && *at < 0x80) { /* nearly always */
+        *out = (int64_t)(*at >> 1) ^ -(int64_t)(*at & 1);
+        *p = at + 1;
+        return true;
+    }
+    uint64_t v = 0;
+    for (int i = 0; i < max && at < end; i++) {
+        v |= (uint64_t)(*at & 0x7f) << (7 * i);
+        if (*at++ < 0x80) {
+            *out = (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+            *p = at;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A length and its bytes; -1 is null. */
+static inline bool bytes_field(const unsigned char **p, const unsigned char *end, struct str *out)
+{
+    int64_t n;
+    if (!varint(p, end, 5, &n) || n < -1 || n > end - *p)
+        return false;
+    *out = n < 0 ? (struct str){NULL, 0} : str_make(*p, (size_t)n);
+    *p += n < 0 ? 0 : n;
+    return true;
+}
+
+enum err records_next(struct record_iter *it, struct record *out, bool *got, struct fault *f)
+{
+    const unsigned char *p = (const unsigned char *)it->rest.p, *end = p + it->rest.n;
+    int64_t size, timestamp, offset, headers;
+    *got = false;
+    if (it->left == 0)
+        return it->rest.n ? bad_batch(f, "bytes after the last record") : ERR_OK;
+    if (!varint(&p, end, 5, &size) || size < MIN_RECORD - 1 || size > end - p)
+        return bad_batch(f, "a record's length");
+    end = p + size;
+    p++; /* attributes: unused */
+    if (!varint(&p, end, 10, &timestamp) || !varint(&p, end, 5, &offset) || !bytes_field(&p, end, &out->key) ||
+        !bytes_field(&p, end, &out->value) || !varint(&p, end, 5, &headers) || headers < 0 || headers > MAX_HEADERS ||
+        headers > (end - p) / 2 || (headers == 0 && p != end))
+        return bad_batch(f, "a record's fields");
+    out->offset = it->batch->base_offset + offset;
+    out->timestamp_ms = it->batch->attributes & 8
+                            ? it->batch->max_timestamp
+                            : (int64_t)((uint64_t)it->batch->base_timestamp + (uint64_t)timestamp);
+    out->nheaders = (int32_t)headers;
+    out->headers = str_make(p, (size_t)(end - p));
+    it->rest = str_make(end, it->rest.n - (size_t)(end - (const unsigned char *)it->rest.p));
+    it->left--;
+    it->index++;
+    *got = true;
+    return ERR_OK;
+}
+
+enum err record_header(const struct record *r, size_t *at, struct str *key, struct str *value, struct fault *f)
+{
+    const unsigned char *start = (const unsigned char *)r->headers.p, *p = start + *at, *end = start + r->headers.n;
+    if (!bytes_field(&p, end, key) || !key->p || !bytes_field(&p, end, value))
+        return bad_batch(f, "a record's headers");
+    *at = (size_t)(p - start);
+    return ERR_OK;
+}
+
+/* -- building ------------------------------------------------------------------------------------------------------- */
+
+static size_t varint_put(unsigned char *p, int64_t v)
+{
+    uint64_t z = (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+    size_t n = 0;
+    for (; z >= 0x80; z >>= 7)
+        p[n++] = (unsigned char)(z | 0x80);
+    p[n++] = (unsigned char)z;
+    return n;
+}
+
+static size_t varint_size(int64_t v)
+{
+    unsigned char scratch[10];
+    return varint_put(scratch, v);
+}
+
+static void put_varint(struct buf *b, int64_t v)
+{
+    unsigned char scratch[10];
+    buf_put(b, scratch, varint_put(scratch, v));
+}
+
+static size_t bytes_size(struct str s)
+{
+    return varint_size(s.p ? (int64_t)s.n : -1) + (s.p ? s.n : 0);
+}
+
+static void put_bytes(struct buf *b, struct str s)
+{
+    put_varint(b, s.p ? (int64_t)s.n : -1);
+    if (s.p)
+        buf_str(b, s);
+}
+
+void batch_begin(struct batch_writer *w, struct buf *out, int64_t timestamp_ms, int compression)
+{
+    *w = (struct batch_writer){
+        .out = out,
+        .at = out->n,
+        .base_ts = timestamp_ms,
+        .max_ts = timestamp_ms,
+        .producer_id = -1,
+        .producer_epoch = -1,
+        .base_sequence = -1,
+        .compression = compression,
+    };
+    buf_fill(out, 0, BATCH_HEADER);
+}
+
+void batch_record(struct batch_writer *w, int64_t timestamp_ms, struct str key, struct str value,
+                  const struct str *headers, int nheaders)
+{
+    int64_t delta = timestamp_ms - w->base_ts;
+    size_t size =
+        1 + varint_size(delta) + varint_size(w->count) + bytes_size(key) + bytes_size(value) + varint_size(nheaders);
+    for (int i = 0; i < 2 * nheaders; i++)
+        size += bytes_size(headers[i]);
+    put_varint(w->out, (int64_t)size);
+    buf_u8(w->out, 0);
+    put_varint(w->out, delta);
+    put_varint(w->out, w->count);
+    put_bytes(w->out, key);
+    put_bytes(w->out, value);
+    put_varint(w->out, nheaders);
+    for (int i = 0; i < 2 * nheaders; i++)
+        put_bytes(w->out, headers[i]);
+    w->count++;
+    w->max_ts = w->count == 1 || timestamp_ms > w->max_ts ? timestamp_ms : w->max_ts;
+}
+
+static enum err squeeze(struct batch_writer *w, struct fault *f)
+{
+    struct buf packed = {0};
+    size_t from = w->at + BATCH_HEADER;
+    enum err e = codec_compress(w->compression, str_make(w->out->p + from, w->out->n - from), &packed, f);
+    if (!e) {
+        w->out->n = from;
+        buf_str(w->out, buf_view(&packed));
+    }
+    buf_free(&packed);
+    return e;
+}
+
+enum err batch_end(struct batch_writer *w, struct fault *f)
+{
+    if (w->out->bad)
+        return FAULT(f, ERR_NOMEM, {"what", "a record batch"});
+    if (w->count == 0)
+        return bad_batch(f, "no records");
+    enum err e = w->compression ? squeeze(w, f) : ERR_OK;
+    if (e || w->out->bad)
+        return e ? e : FAULT(f, ERR_NOMEM, {"what", "a record batch"});
+    size_t n = w->out->n - w->at;
+    struct buf h = {.p = w->out->p + w->at, .cap = BATCH_HEADER, .limit = BATCH_HEADER};
+    buf_u64be(&h, 0);
+    buf_u32be(&h, (uint32_t)(n - BATCH_PREFIX));
+    buf_u32be(&h, (uint32_t)-1); /* leader epoch: the log's to say */
+    buf_u8(&h, 2);
+    buf_u32be(&h, 0);
+    buf_u16be(&h, (uint16_t)w->compression);
+    buf_u32be(&h, (uint32_t)(w->count - 1));
+    buf_u64be(&h, (uint64_t)w->base_ts);
+    buf_u64be(&h, (uint64_t)w->max_ts);
+    buf_u64be(&h, (uint64_t)w->producer_id);
+    buf_u16be(&h, (uint16_t)w->producer_epoch);
+    buf_u32be(&h, (uint32_t)w->base_sequence);
+    buf_u32be(&h, (uint32_t)w->count);
+    batch_seal(w->out->p + w->at, n);
+    return ERR_OK;
+}
