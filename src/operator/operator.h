@@ -22,7 +22,7 @@ struct op_memory { /* one per query or execution */
 
 /* What an operator may ask of whoever runs it. */
 struct op_env {
-    int64_t now_us;             /* batch timestamp */
+    int64_t now_us; /* batch timestamp */
     const struct zone *zone;
     struct op_memory *memory;
     const bool *cancelled;
@@ -30,9 +30,12 @@ struct op_env {
     /* An operator for a PLAN_SCAN (a source reader for this batch's offset range). */
     enum err (*open_scan)(void *arg, const struct plan_node *scan, struct op **out, struct fault *f);
     /* An operator for a stateful node in a streaming query, or *out NULL: run it as in a batch. */
-    enum err (*open_stateful)(void *arg, const struct plan_node *node, struct op *child, struct op **out, struct fault *f);
-    /* Largest event time seen by PLAN_WATERMARK nodes: called once per batch with max/min/sum/count (microseconds); may be NULL. */
-    void (*event_time)(void *arg, const struct plan_node *node, int64_t max_us, int64_t min_us, int64_t sum_us, int64_t n);
+    enum err (*open_stateful)(void *arg, const struct plan_node *node, struct op *child, struct op **out,
+                              struct fault *f);
+    /* Event times that a PLAN_WATERMARK node saw: called once per batch of at most BATCH_ROWS rows with the max, min, sum
+     * and count of the non-null ones (microseconds; so few rows cannot overflow the sum). May be NULL. */
+    void (*event_time)(void *arg, const struct plan_node *node, int64_t max_us, int64_t min_us, int64_t sum_us,
+                       int64_t n);
 };
 
 struct op_class {
@@ -50,9 +53,18 @@ struct op { /* the head of every operator; embedded first */
     uint64_t rows;       /* put out so far */
 };
 
+/* PLAN_EXPAND_WINDOW: exprs[0] is the time; window_column says where the struct<start,end> goes (== child's width: appended).
+ * PLAN_EXPLODE: the child's columns, then [pos,] col or key, value. */
 CHECK enum err op_build(const struct plan_node *node, const struct op_env *env, struct op **out, struct fault *f);
 CHECK enum err op_next(struct op *op, struct batch_cols **out, struct fault *f);
 void op_close(struct op *op); /* closes children too; NULL allowed */
+/* For operators elsewhere (sources, stateful ones): allocate `size` zeroed bytes whose head is a struct op. Owns child. */
+void *op_new(size_t size, const struct op_class *class, const struct plan_node *node, const struct op_env *env,
+             struct op *child);
+/* Read op to its end into one batch whose everything lives in `a`; charged to env->memory. */
+CHECK enum err op_collect(struct op *op, struct arena *a, struct batch_cols *out, struct fault *f);
+/* Add (or give back, negative) bytes to the budget: ERR_MEMORY over it. */
+CHECK enum err op_charge(struct op_memory *m, int64_t bytes, const char *who, struct fault *f);
 
 /* -- the hash table under aggregations: also used by the streaming aggregation ------------------------------------- */
 /*
@@ -61,23 +73,32 @@ void op_close(struct op *op); /* closes children too; NULL allowed */
  */
 struct agg_table;
 struct agg_group {
-    struct str key;   /* encoded key columns; lives in the table */
+    struct str key; /* encoded key columns; lives in the table */
     uint64_t hash;
-    void *states;     /* agg_table_state(t, states, i) */
-    bool touched;     /* since the last agg_table_clear_touched: what changed in this batch */
+    void *states; /* agg_table_state(t, states, i) */
+    bool touched; /* since the last agg_table_clear_touched: what changed in this batch */
 };
-CHECK enum err agg_table_new(const struct plan_node *agg, struct op_memory *memory, struct agg_table **out, struct fault *f);
+CHECK enum err agg_table_new(const struct plan_node *agg, struct op_memory *memory, struct agg_table **out,
+                             struct fault *f);
 void agg_table_free(struct agg_table *t);
 CHECK enum err agg_table_add(struct agg_table *t, const struct batch_cols *in, struct eval *ev, struct fault *f);
 struct agg_group *agg_table_find(struct agg_table *t, struct str key, bool create, bool *created);
 void *agg_table_state(const struct agg_table *t, void *states, int agg);
 void agg_table_save(const struct agg_table *t, const struct agg_group *g, struct buf *out); /* all states of a group */
 CHECK enum err agg_table_merge_saved(struct agg_table *t, struct agg_group *g, struct str saved, struct fault *f);
-CHECK enum err agg_table_merge(struct agg_table *t, const struct agg_table *from, struct fault *f); /* all groups of another */
+CHECK enum err agg_table_merge(struct agg_table *t, const struct agg_table *from,
+                               struct fault *f); /* all groups of another */
 size_t agg_table_groups(const struct agg_table *t);
 struct agg_group *agg_table_next(struct agg_table *t, size_t *at); /* in insertion order; NULL at the end */
+struct agg_group *agg_table_next_touched(struct agg_table *t,
+                                         size_t *at); /* in the order first touched since the last clear */
+/* Forget a group. Allowed for the one agg_table_next has just returned. Its memory comes back at the next clear_touched. */
 void agg_table_remove(struct agg_table *t, struct agg_group *g);
-void agg_table_clear_touched(struct agg_table *t);
+/* Between batches: nothing is touched; when much is dead the table is rebuilt, so group pointers do not outlive this call. */
+CHECK enum err agg_table_clear_touched(struct agg_table *t, struct fault *f);
+/* The key columns of a group, decoded into row `row` of cols[0..ngroup) (column_alloc'ed by the caller). */
+void agg_table_key(const struct agg_table *t, const struct agg_group *g, struct column *cols, uint32_t row,
+                   struct arena *a);
 size_t agg_table_bytes(const struct agg_table *t);
 /* Rows (group columns then aggregate results) of n groups. */
 CHECK enum err agg_table_rows(struct agg_table *t, struct agg_group *const *groups, uint32_t n, struct batch_cols *out,
