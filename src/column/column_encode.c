@@ -93,15 +93,22 @@ static void decode_list(struct column *out, uint32_t i, struct rd *r, struct are
     out->data.offsets[i + 1] = used + (uint32_t)count;
 }
 
+/* Row i holds nothing: lists below it end where they began. */
+static void leave_empty(struct column *out, uint32_t i)
+{
+    if (out->type->id == TYPE_ARRAY || out->type->id == TYPE_MAP)
+        out->data.offsets[i + 1] = out->data.offsets[i];
+    for (int f = 0; out->type->id == TYPE_STRUCT && f < out->type->nfields; f++)
+        leave_empty(&out->children[f], i);
+}
+
 void column_decode(struct column *out, uint32_t i, struct rd *r, struct arena *a)
 {
     uint8_t flag = rd_u8(r);
-    bool list = out->type->id == TYPE_ARRAY || out->type->id == TYPE_MAP;
     if (flag > 1 || (flag == 1 && out->type->id == TYPE_NULL))
         r->bad = true;
-    if (list)
-        out->data.offsets[i + 1] = out->data.offsets[i];
     if (r->bad || !flag) {
+        leave_empty(out, i);
         set_null(out, i, a);
         return;
     }

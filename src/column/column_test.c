@@ -65,9 +65,9 @@ TEST(type_equality)
 }
 
 /* n rows of the sample type with seeded contents, nulls and empty lists among them. */
-static void sample(struct column *c, uint32_t n, unsigned seed, struct arena *a)
+static void sample(struct column *c, const struct type *type, uint32_t n, unsigned seed, struct arena *a)
 {
-    column_alloc(c, sample_type(a), 0, a);
+    column_alloc(c, type, 0, a);
     column_grow(c, n, a);
     struct column *l = &c->children[1], *m = &c->children[2];
     for (uint32_t i = 0; i < n; i++) {
@@ -96,10 +96,11 @@ static void sample(struct column *c, uint32_t n, unsigned seed, struct arena *a)
 
 TEST(encode_decode_gather_agree)
 {
-    struct arena *a = arena_new(0), *other = arena_new(0);
+    struct arena *a = arena_new(0), *other = arena_new(0), *types = arena_new(0);
+    const struct type *type = sample_type(types);
     struct column c, back, picked, copy;
     struct buf b = {0};
-    sample(&c, 200, 7, a);
+    sample(&c, type, 200, 7, a);
     for (uint32_t i = 0; i < c.n; i++)
         column_encode(&b, &c, i);
     struct rd r = rd_of(buf_view(&b));
@@ -118,7 +119,7 @@ TEST(encode_decode_gather_agree)
     }
     arena_free(a);
     a = arena_new(0);
-    sample(&c, 200, 7, a);
+    sample(&c, type, 200, 7, a);
     for (uint32_t i = 0; i < 100; i++) {
         if (rows[i] == UINT32_MAX)
             EXPECT(!col_valid(&copy, i));
@@ -128,6 +129,7 @@ TEST(encode_decode_gather_agree)
     buf_free(&b);
     arena_free(a);
     arena_free(other);
+    arena_free(types);
 }
 
 TEST(decode_refuses_every_truncation)
@@ -135,7 +137,7 @@ TEST(decode_refuses_every_truncation)
     struct arena *a = arena_new(0);
     struct column c, back;
     struct buf b = {0};
-    sample(&c, 3, 1, a);
+    sample(&c, sample_type(a), 3, 1, a);
     column_encode(&b, &c, 1);
     for (size_t n = 0; n < b.n; n++) {
         struct rd r = {b.p, n, false};
@@ -151,7 +153,7 @@ TEST(slices_constants_and_concat)
 {
     struct arena *a = arena_new(0);
     struct column c, part, one, flat, all, null;
-    sample(&c, 50, 3, a);
+    sample(&c, sample_type(a), 50, 3, a);
     column_slice(&part, &c, 20, 10, a);
     for (uint32_t i = 0; i < 10; i++)
         EXPECT_INT(column_cmp(&part, i, &c, 20 + i), 0);
