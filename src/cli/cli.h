@@ -78,6 +78,7 @@ enum cli_exit cli_exit_code(enum err e);
 
 int cmd_serve(const struct cli_command *self, int argc, char **argv);
 int cmd_dev(const struct cli_command *self, int argc, char **argv);
+int cmd_run(const struct cli_command *self, int argc, char **argv);
 int cmd_version(const struct cli_command *self, int argc, char **argv);
 
 #endif

@@ -18,6 +18,17 @@ static const struct cli_command COMMANDS[] = {
      "  penstock serve --data /var/lib/penstock\n"
      "  penstock serve --data d --kafka-listen 0.0.0.0:9092 --advertise broker.example:9092\n"
      "  penstock serve --config penstock.conf            # lines such as: data = /var/lib/penstock\n"},
+    {"run", cmd_run, "run a PySpark script, with a server if none is there", "run [OPTIONS] script.py [ARGUMENTS]",
+     "Run an unmodified PySpark script. If no server answers at the Spark Connect address, one is started for as long "
+     "as\n"
+     "the script runs (on a temporary directory, or on --data DIR). Scripts written for spark-submit may say\n"
+     ".master(\"local[2]\"), spark.jars.packages and spark.sparkContext.setLogLevel(\"WARN\"); localhost:9092 is the\n"
+     "server's own log; a relative checkpointLocation is relative to the working directory; what the console sink "
+     "prints\n"
+     "appears here. The script's exit code is the command's. It needs a Python with pyspark-client:\n\n"
+     "  python3 -m venv venv && venv/bin/pip install pyspark-client==4.2.0\n"
+     "  penstock run --python venv/bin/python job.py\n"
+     "  penstock run --data d job.py --days 7            # topics stay in d\n"},
     {"version", cmd_version, "print the version", "version", "Print the program's version.\n"},
     {"help", cmd_help, "this overview, or the help of one command", "help [COMMAND]", "Print help.\n"},
 };
