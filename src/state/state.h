@@ -1,15 +1,25 @@
 /*
- * state: what a streaming query remembers between epochs, and the log that makes it survive.
+ * state: what a streaming query remembers between batches, and the log that makes it survive.
  *
- * Two things live in a checkpoint directory (format of our own beside Spark's exports; see query/):
+ * A checkpoint directory holds Spark's own files, as exports, and beside them the one file that counts:
  *
- *   commit log   one file of CRC'd frames: `plan N` before the first effect of batch N, `commit N` after the sink's acknowledgement;
- *                plan N+1 rides in the append of commit N, so that one fdatasync per batch is the normal price.
- *   state/       per stateful node and state partition: a checksummed changelog per batch, background snapshots.
+ *   DIR/metadata, offsets/N, commits/N, sources/   Spark's formats: always N-1 and N, exact after a clean stop
+ *   DIR/_penstock/lock                             one process at a time (ERR_BUSY)
+ *   DIR/_penstock/log                              the commit log: frames under a CRC, appended
+ *   DIR/_penstock/snapshot-N                       all keyed state as of commit N; older frames are then dropped
  *
- * checkpoint_* is the commit log: put(N) is durable, exclusive (a lock file), ordered. state_* is the keyed store: its API is batched,
- * versioned by epoch, and can abort the open epoch. Every sync names its site (os.h), every one of them is needed (tests/sim).
- * Keys and values are byte strings (encoded columns, saved aggregates). A store belongs to one thread at a time.
+ * The log is a sequence of steps of a query: `plan N` is durable before the first effect of batch N, `commit N` follows the
+ * sink's acknowledgement and carries the state's changes of that batch and, where it is known, plan N+1: one fdatasync per
+ * batch, with state or without.
+ *
+ *   open ─▶ replay ─▶ [ plan N ─▶ … effects … ─▶ commit N {changes, plan N+1} ─▶ (snapshot N) ]↺ ─▶ close (exports)
+ *
+ * One append is one frame, and the next one is not written before the sync of the last has returned. So a bad frame with a
+ * whole one after it is damage (refused, never cut), and a bad last frame was torn by a crash and never acknowledged (cut).
+ * Plans and commits are texts in the formats of Spark's offsets/N and commits/N: the exports are these bytes.
+ *
+ * State has no undo: a batch that fails ends its query, whose memory is dropped; the next start rebuilds it from the log
+ * as of the last commit. A checkpoint belongs to one thread at a time. A failed sync stops the process (os_die).
  */
 #ifndef PENSTOCK_STATE_STATE_H
 #define PENSTOCK_STATE_STATE_H
@@ -21,36 +31,63 @@
 /* -- the commit log ----------------------------------------------------------------------------------------------- */
 struct checkpoint;
 struct checkpoint_info {
-    char query_id[37];          /* made at the first start, kept for ever */
-    int64_t last_planned;       /* -1: none */
-    int64_t last_committed;     /* -1: none */
-    struct str plan;            /* JSON of plan N for last_planned (offsets, watermark, timestamp, confs) */
-    struct str commit;          /* JSON of commit N for last_committed */
+    char query_id[37];        /* made at the first start, kept for ever */
+    int64_t last_planned;     /* -1: none */
+    int64_t last_committed;   /* -1: none; last_planned - 1 or last_planned */
+    struct str plan;          /* text of plan last_planned; good until the next plan */
+    struct str commit;        /* text of commit last_committed; good until the next commit */
+    struct str previous_plan; /* text of plan last_planned - 1; n 0: not kept */
 };
-/* Open or create. signature: plan_state_signature; another one is refused with the difference (ERR_…). ERR_BUSY: in use.
- * ERR_CORRUPT: damaged before its end (a torn last frame is cut). Unwritable: ERR_IO naming the path. */
-CHECK enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str signature, struct checkpoint_info *info,
-                               struct fault *f);
-/* Durable when it returns. next_plan.n 0: none. Order: plan 0, commit 0 (+ plan 1), … anything else is ERR_INTERNAL. */
-CHECK enum err checkpoint_plan(struct checkpoint *c, int64_t batch, struct str plan_json, struct fault *f);
-CHECK enum err checkpoint_commit(struct checkpoint *c, int64_t batch, struct str commit_json, struct str next_plan_json,
-                                 struct fault *f);
-void checkpoint_close(struct checkpoint *c); /* writes Spark's exports exactly (clean stop) */
-const char *checkpoint_dir(const struct checkpoint *c);
+/*
+ * Open or create. signature: lines that must stay the same for the state to be readable (plan_state_signature); another one
+ * is ERR_CHECKPOINT_INCOMPATIBLE with the first difference. ERR_BUSY: in use. ERR_CORRUPT: damaged before its end.
+ * ERR_CHECKPOINT_FOREIGN: Spark's own, or its exports were changed. ERR_VERSION: newer. Unwritable: ERR_IO naming the path.
+ */
+CHECK enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str signature,
+                               struct checkpoint_info *info, struct fault *f);
+/* Every change of state up to last_committed, in order: the snapshot's entries, then each batch's. value.p NULL: removed. */
+typedef enum err checkpoint_change_fn(void *arg, uint32_t store, struct str key, struct str value, struct fault *f);
+CHECK enum err checkpoint_replay(struct checkpoint *c, checkpoint_change_fn *fn, void *arg, struct fault *f);
 
-/* -- the keyed store ---------------------------------------------------------------------------------------------- */
+/* Durable when they return. next_plan.n 0: none. Order: plan 0, commit 0 (+ plan 1), … anything else is ERR_INTERNAL. */
+CHECK enum err checkpoint_plan(struct checkpoint *c, int64_t batch, struct str plan, struct fault *f);
+/* changes: `nchanges` texts made by state_change_*, in order (several threads each made theirs). */
+CHECK enum err checkpoint_commit(struct checkpoint *c, int64_t batch, struct str commit, struct str next_plan,
+                                 const struct str *changes, size_t nchanges, struct fault *f);
+/* Bytes of changes since the last snapshot: the caller takes one when that is much more than the state itself. */
+uint64_t checkpoint_changes_bytes(const struct checkpoint *c);
+/* Write all state as of the last commit: `each` appends chunks of it with state_change_put until it sets *more to false. */
+typedef enum err checkpoint_fill_fn(void *arg, struct buf *chunk, bool *more, struct fault *f);
+CHECK enum err checkpoint_snapshot(struct checkpoint *c, checkpoint_fill_fn *each, void *arg, struct fault *f);
+/*
+ * Facts that a query must know again: small texts by number, made durable with the next plan or commit. Below
+ * CHECKPOINT_FACT_PRIVATE: the file sources/N/0 of Spark (what source N started from), exported; the rest are ours.
+ */
+enum { CHECKPOINT_FACT_PRIVATE = 1000, CHECKPOINT_FACTS = 2000 };
+void checkpoint_fact_set(struct checkpoint *c, uint32_t number, struct str text);
+struct str checkpoint_fact(const struct checkpoint *c, uint32_t number); /* n 0: none */
+void checkpoint_close(struct checkpoint *c); /* a clean stop: writes the exports exactly; NULL allowed */
+const char *checkpoint_dir(const struct checkpoint *c);
+const char *checkpoint_query_id(const struct checkpoint *c);
+/* Append one change to a text for checkpoint_commit. store: which keyed table of the query (its plan node's id). */
+void state_change_put(struct buf *b, uint32_t store, struct str key, struct str value);
+void state_change_remove(struct buf *b, uint32_t store, struct str key);
+
+/* -- a keyed table in memory -------------------------------------------------------------------------------------- */
+/* Byte-string keys to byte-string values, open addressing over an arena of entries. Every put and remove is recorded for
+ * checkpoint_commit; state_load is for replay. Belongs to one thread at a time. */
 struct state_store;
-/* dir NULL: memory only (no checkpoint). version: the batch whose commit is the base (-1: empty). ERR_CORRUPT when it cannot be rebuilt exactly. */
-CHECK enum err state_open(struct state_store **out, const char *dir, int64_t version, struct fault *f);
-/* value.p NULL when absent; the view is good until the next put/remove. */
+struct state_store *state_new(uint32_t store);
+void state_free(struct state_store *s);
+/* value.p NULL when absent; the view is good until the next put. */
 struct str state_get(struct state_store *s, struct str key);
-CHECK enum err state_put(struct state_store *s, struct str key, struct str value, struct fault *f);
-CHECK enum err state_remove(struct state_store *s, struct str key, struct fault *f);
-bool state_next(struct state_store *s, size_t *at, struct str *key, struct str *value); /* iterate; removal of the current is allowed */
-/* Make the open epoch durable as `version` / forget it. */
-CHECK enum err state_commit(struct state_store *s, int64_t version, struct fault *f);
-void state_abort(struct state_store *s);
-void state_close(struct state_store *s);
+void state_put(struct state_store *s, struct str key, struct str value);
+void state_remove(struct state_store *s, struct str key);
+void state_load(struct state_store *s, struct str key,
+                struct str value); /* value.p NULL removes; nothing is recorded */
+bool state_next(struct state_store *s, size_t *at, struct str *key,
+                struct str *value);               /* removal of the current is allowed */
+struct buf *state_changes(struct state_store *s); /* since it was last cleared */
 size_t state_keys(const struct state_store *s);
 size_t state_bytes(const struct state_store *s);
 
