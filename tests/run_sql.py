@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""run_sql.py [--remote sc://HOST:PORT] [--update-gaps] [FILE.golden ...]: run what real Spark recorded on penstock.
+
+Every block of tests/sql/**/*.golden runs through the unmodified PySpark client (build/venv, see tests/oracle/setup.sh) and
+must give the same schema, rows and errors. Without --remote a penstock of this tree is started for it. Statements listed in
+tests/sql/known-gaps.txt are those that penstock does not answer as Spark does yet: they must still differ, so that the list
+only shrinks; --update-gaps writes the list anew.
+"""
+
+import argparse
+import collections
+import glob
+import logging
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+GAPS = os.path.join(HERE, "sql", "known-gaps.txt")
+sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
+
+import penstock_server  # noqa: E402
+import sql_golden  # noqa: E402
+
+
+def failure(error):
+    from pyspark.errors import PySparkException
+
+    if not isinstance(error, PySparkException) or not hasattr(error, "getCondition") or not error.getCondition():
+        return {"condition": "-", "state": "-", "parameters": {}, "class": type(error).__name__, "message": str(error)}
+    return {
+        "condition": error.getCondition(),
+        "state": error.getSqlState(),
+        "parameters": dict(sorted((error.getMessageParameters() or {}).items())),
+        "class": type(error).__name__,
+        "message": str(error),
+    }
+
+
+def gap_name(path, block):
+    key = " ".join([block.kind] + block.args) + " " + sql_golden.json_text(block.sql)
+    conf = "".join(f" {k}={v}" for k, v in sorted(block.conf.items()))
+    return f"{os.path.basename(path)}: {key}{conf}"
+
+
+def read_gaps():
+    if not os.path.exists(GAPS):
+        return set()
+    with open(GAPS, encoding="utf-8") as f:
+        return {line.rstrip("\n") for line in f if line.strip() and not line.startswith("#")}
+
+
+def write_gaps(names):
+    with open(GAPS, "w", encoding="utf-8") as f:
+        f.write("# Statements that penstock does not answer as Spark does yet: tests/run_sql.py --update-gaps\n")
+        f.writelines(name + "\n" for name in names)
+
+
+def check(spark, path, gaps, found, kinds, verbose):
+    """Runs one golden file; returns how many blocks passed and how many failed that should not have."""
+    passed = failed = 0
+    for block in sql_golden.read_golden(path):
+        got = sql_golden.Block(block.kind, block.sql, block.conf, block.args)
+        sql_golden.run(spark, got, failure)
+        difference = sql_golden.compare(block, got.result)
+        name = gap_name(path, block)
+        if difference is not None:
+            found.append(name)
+            kinds[difference[0]] += 1
+        if (difference is None) == (name not in gaps):
+            passed += 1
+            continue
+        failed += 1
+        if verbose:
+            print(f"FAIL {name}\n{difference[1] if difference else '  passes now: take it off the list of gaps'}", flush=True)
+    return passed, failed
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--remote")
+    parser.add_argument("--update-gaps", action="store_true")
+    parser.add_argument("files", nargs="*")
+    args = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    paths = args.files or sorted(glob.glob(os.path.join(HERE, "sql/**/*.golden"), recursive=True))
+    known = read_gaps()
+    gaps = set() if args.update_gaps else known
+    found, kinds, passed, failed = [], collections.Counter(), 0, 0
+    with penstock_server.connect(args.remote) as spark:
+        for path in paths:
+            good, bad = check(spark, path, gaps, found, kinds, not args.update_gaps)
+            print(f"{os.path.relpath(path, ROOT)}: {good} passed, {bad} failed", flush=True)
+            passed, failed = passed + good, failed + bad
+    print(f"{len(found)} known or new differences: " + ", ".join(f"{n} in {kind}" for kind, n in kinds.most_common()))
+    if args.update_gaps:
+        names = {os.path.basename(p) for p in paths}
+        write_gaps(sorted({g for g in known if g.split(": ")[0] not in names} | set(found)))
+        return
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
