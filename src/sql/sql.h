@@ -67,7 +67,7 @@ enum rel_kind {
     REL_RANGE,        /* start, end, step */
     REL_PROJECT,      /* exprs over child (may hold aggregates: then an ungrouped aggregate) */
     REL_FILTER,       /* exprs[0] */
-    REL_AGGREGATE,    /* group exprs + exprs (the output list; from SQL: the select list; from DataFrames: grouping columns are prepended) */
+    REL_AGGREGATE,    /* group exprs + exprs, the whole output list (DataFrames: the grouping expressions come first in it) */
     REL_SORT,         /* exprs are NODE_SORT; global */
     REL_LIMIT, REL_OFFSET, REL_TAIL, /* limit */
     REL_DISTINCT,     /* all columns, or parts as column names (dropDuplicates) with all_columns false; within_watermark */
@@ -82,8 +82,10 @@ enum rel_kind {
     REL_REPARTITION,  /* a no-op here */
     REL_HINT,
     REL_TO_SCHEMA,
-    REL_FILL_NA, REL_DROP_NA, REL_REPLACE_NA,
-    REL_SAMPLE,
+    REL_FILL_NA,      /* parts: columns (none: all); exprs: one literal for all, or one per part */
+    REL_DROP_NA,      /* parts: columns (none: all); limit: fewest non-null values a row needs, -1: all of them */
+    REL_REPLACE_NA,   /* parts: columns (none: all); exprs: old, new, old, new … literals */
+    REL_SAMPLE,       /* exprs: lower and upper bound, DOUBLE literals; start: seed; all: with replacement */
     REL_VALUES,       /* rows in exprs, width columns each */
     REL_SHOW,         /* showString: limit rows, truncate, vertical; html */
     REL_WITH,         /* CTEs: names in parts, children[1..] their bodies, children[0] the query */
