@@ -16,7 +16,7 @@ oracle=${ORACLE_DIR:-$root/build/oracle}
 venv=${VENV_DIR:-$root/build/venv}
 
 client_packages="pyspark-client==4.2.0 pandas==2.3.3 numpy<2.4 pyarrow==22.0.0 grpcio==1.76.0 grpcio-status==1.76.0
-    protobuf==6.33.1 googleapis-common-protos==1.72.0 zstandard==0.25.0 confluent-kafka==2.12.2 kafka-python==2.3.0"
+    protobuf==6.33.6 googleapis-common-protos==1.72.0 zstandard==0.25.0 confluent-kafka==2.12.2 kafka-python==2.3.0"
 spark_packages="pyspark==4.2.0 pandas==2.3.3 numpy<2.4 pyarrow==22.0.0"
 
 # need_debian COMMAND PACKAGE...: installs the packages when COMMAND succeeds not.
