@@ -64,6 +64,9 @@ int cli_usage(const struct cli_command *self, const char *fmt, ...) __attribute_
 int cli_fail(const struct cli_command *self, const struct fault *f);
 enum cli_exit cli_exit_code(enum err e);
 
+/* PENSTOCK_BOOTSTRAP, or where `penstock dev` listens. */
+const char *cli_default_bootstrap(void);
+
 /* The common options. */
 #define CLI_BOOTSTRAP(dest_)                                                                                           \
     {                                                                                                                  \
@@ -78,6 +81,9 @@ enum cli_exit cli_exit_code(enum err e);
 
 int cmd_serve(const struct cli_command *self, int argc, char **argv);
 int cmd_dev(const struct cli_command *self, int argc, char **argv);
+int cmd_topic(const struct cli_command *self, int argc, char **argv);
+int cmd_produce(const struct cli_command *self, int argc, char **argv);
+int cmd_consume(const struct cli_command *self, int argc, char **argv);
 int cmd_run(const struct cli_command *self, int argc, char **argv);
 int cmd_version(const struct cli_command *self, int argc, char **argv);
 

@@ -29,6 +29,25 @@ static const struct cli_command COMMANDS[] = {
      "  python3 -m venv venv && venv/bin/pip install pyspark-client==4.2.0\n"
      "  penstock run --python venv/bin/python job.py\n"
      "  penstock run --data d job.py --days 7            # topics stay in d\n"},
+    {"topic", cmd_topic, "list, create, describe and delete topics",
+     "topic list|create|describe|delete [NAME] [OPTIONS]",
+     "Look at and change topics of penstock or of any Kafka cluster.\n\n"
+     "  penstock topic create ratings --partitions 4\n"
+     "  penstock topic list --format json\n"
+     "  penstock topic describe ratings                  # offsets of each partition\n"
+     "  penstock topic delete ratings\n"},
+    {"produce", cmd_produce, "send the lines of standard input to a topic", "produce TOPIC [OPTIONS]",
+     "Each line is a record's value. Keys choose partitions as Kafka's own clients do. The command ends when "
+     "everything was\n"
+     "acknowledged, that is, on disk.\n\n"
+     "  echo '{\"content\":\"Drama\",\"rating\":8}' | penstock produce ratings\n"
+     "  penstock produce clicks --key-separator : < file # lines such as user7:{\"page\":\"/\"}\n"},
+    {"consume", cmd_consume, "print the records of a topic", "consume TOPIC [OPTIONS]",
+     "Print what is in a topic and stop, or go on with --follow.\n\n"
+     "  penstock consume ratings\n"
+     "  penstock consume ratings --follow --from end\n"
+     "  penstock consume ratings --format json --max 10\n"
+     "  penstock consume ratings --group audit           # only what this group has not seen\n"},
     {"version", cmd_version, "print the version", "version", "Print the program's version.\n"},
     {"help", cmd_help, "this overview, or the help of one command", "help [COMMAND]", "Print help.\n"},
 };

@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "os/os.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -180,6 +181,12 @@ int cli_parse(const struct cli_command *self, const struct cli_option *rows, int
             return rc;
     }
     return -1;
+}
+
+const char *cli_default_bootstrap(void)
+{
+    const char *text = os_env("PENSTOCK_BOOTSTRAP");
+    return text && *text ? text : "127.0.0.1:9092";
 }
 
 int cli_config_finish(const struct cli_command *self, struct config *config, const char *file)
