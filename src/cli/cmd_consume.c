@@ -30,6 +30,7 @@ struct consumer {
     struct output *out;
     int64_t printed;
     bool interrupted;
+    int32_t coordinator;
 };
 
 static const struct output_column COLUMNS[] = {{"partition", true}, {"offset", true}, {"timestamp_ms", true},
@@ -165,7 +166,9 @@ static enum err group_offsets(struct consumer *c, struct fault *f)
     request->topics.p[0].partition_indexes.n = c->ntails;
     for (int i = 0; i < c->ntails; i++)
         request->topics.p[0].partition_indexes.p[i] = c->tails[i].meta->partition_index;
-    enum err e = kclient_call(c->k, KCLIENT_ANY, KAFKA_offset_fetch, request, a, response, f);
+    enum err e = kclient_coordinator(c->k, request->group_id, &c->coordinator, f);
+    if (!e)
+        e = kclient_call(c->k, c->coordinator, KAFKA_offset_fetch, request, a, response, f);
     if (!e)
         e = kclient_check(str_of(c->group), response->error_code, str_make(NULL, 0), f);
     for (int32_t i = 0; !e && i < response->topics.n; i++)
@@ -194,7 +197,7 @@ static enum err commit_group(struct consumer *c, struct fault *f)
         request->topics.p[0].partitions.p[i].partition_index = c->tails[i].meta->partition_index;
         request->topics.p[0].partitions.p[i].committed_offset = c->tails[i].at;
     }
-    enum err e = kclient_call(c->k, KCLIENT_ANY, KAFKA_offset_commit, request, a, response, f);
+    enum err e = kclient_call(c->k, c->coordinator, KAFKA_offset_commit, request, a, response, f);
     if (!e && response->topics.n == 1 && response->topics.p[0].partitions.n)
         e = kclient_check(str_of(c->group), response->topics.p[0].partitions.p[0].error_code, str_make(NULL, 0), f);
     arena_free(a);

@@ -97,20 +97,17 @@ static struct broker *find_broker(struct kclient *k, int32_t node)
     return &k->boot;
 }
 
-static void learn_brokers(struct kclient *k, const struct kafka_metadata_response *m)
+static void learn_broker(struct kclient *k, int32_t node, struct str host, int32_t port)
 {
-    for (int32_t i = 0; i < m->brokers.n; i++) {
-        const struct kafka_metadata_broker *from = &m->brokers.p[i];
-        struct broker *b = find_broker(k, from->node_id);
-        if (b == &k->boot) {
-            if (k->nbrokers == BROKERS_MAX)
-                return;
-            b = &k->brokers[k->nbrokers++];
-            *b = (struct broker){.node = from->node_id, .fd = -1};
-        }
-        snprintf(b->host, sizeof b->host, "%.*s", STR_ARG(from->host));
-        b->port = (uint16_t)from->port;
+    struct broker *b = find_broker(k, node);
+    if (b == &k->boot) {
+        if (k->nbrokers == BROKERS_MAX)
+            return;
+        b = &k->brokers[k->nbrokers++];
+        *b = (struct broker){.node = node, .fd = -1};
     }
+    snprintf(b->host, sizeof b->host, "%.*s", STR_ARG(host));
+    b->port = (uint16_t)port;
 }
 
 static enum err send_all(struct broker *b, struct str bytes, struct fault *f)
@@ -245,8 +242,8 @@ static enum err metadata(struct kclient *k, struct kafka_metadata_request *reque
 {
     *out = KAFKA_NEW(a, metadata_response);
     enum err e = kclient_call(k, KCLIENT_ANY, KAFKA_metadata, request, a, *out, f);
-    if (!e)
-        learn_brokers(k, *out);
+    for (int32_t i = 0; !e && i < (*out)->brokers.n; i++)
+        learn_broker(k, (*out)->brokers.p[i].node_id, (*out)->brokers.p[i].host, (*out)->brokers.p[i].port);
     return e;
 }
 
@@ -295,6 +292,28 @@ enum err kclient_topic(struct kclient *k, struct str name, bool create, struct a
             qsort(t->partitions.p, (size_t)t->partitions.n, sizeof *t->partitions.p, by_index);
         *out = t;
         return kclient_check(str_of(text), t->error_code, str_make(NULL, 0), f);
+    }
+}
+
+enum err kclient_coordinator(struct kclient *k, struct str group, int32_t *node, struct fault *f)
+{
+    for (int attempt = 0;; attempt++) {
+        struct arena *a = arena_new(METADATA_LIMIT_BYTES);
+        struct kafka_find_coordinator_request *request = KAFKA_NEW(a, find_coordinator_request);
+        struct kafka_find_coordinator_response *r = KAFKA_NEW(a, find_coordinator_response);
+        request->key = group;
+        enum err e = kclient_call(k, KCLIENT_ANY, KAFKA_find_coordinator, request, a, r, f);
+        bool wait = !e && r->error_code == KAFKA_E_COORDINATOR_NOT_AVAILABLE && attempt < 50;
+        if (!e && !wait)
+            e = kclient_check(group, r->error_code, r->error_message, f);
+        if (!e && !wait) {
+            learn_broker(k, r->node_id, r->host, r->port);
+            *node = r->node_id;
+        }
+        arena_free(a);
+        if (!wait)
+            return e;
+        os_sleep_ms(100);
     }
 }
 

@@ -31,6 +31,8 @@ CHECK enum err kclient_topic(struct kclient *k, struct str name, bool create, st
 /* All topics. */
 CHECK enum err kclient_topics(struct kclient *k, struct arena *a, struct kafka_metadata_response **out,
                               struct fault *f);
+/* The broker that keeps a group's offsets; waits while the cluster is still choosing one. */
+CHECK enum err kclient_coordinator(struct kclient *k, struct str group, int32_t *node, struct fault *f);
 /* A Kafka error code as a fault: "TOPIC: UNKNOWN_TOPIC_OR_PARTITION: …"; ERR_OK for 0. */
 CHECK enum err kclient_check(struct str what, int16_t code, struct str message, struct fault *f);
 
