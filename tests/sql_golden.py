@@ -256,7 +256,7 @@ def compare(block, got):
         want, have = sorted(want), sorted(have)
     if want == have:
         return None
-    text = ["  - " + line for line in want if line not in have] + ["  + " + line for line in got if line not in want]
+    text = ["  - " + line for line in want if line not in have] + ["  + " + line[:400] for line in got if line not in want]
     return kind_of(want, have), "\n".join(text or ["  the rows come in another order"])
 
 

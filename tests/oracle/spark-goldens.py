@@ -38,8 +38,10 @@ def session():
 
 
 def failure(error):
-    """The innermost Spark error in the chain of causes: what Spark Connect sends to its client."""
+    """The outermost error in the chain of causes that has an error condition: what Spark Connect sends to its client."""
+    from py4j.java_gateway import is_instance_of
     from py4j.protocol import Py4JJavaError
+    from pyspark import SparkContext
     from pyspark.errors.exceptions.captured import CapturedException, convert_exception
 
     if isinstance(error, CapturedException):
@@ -48,28 +50,20 @@ def failure(error):
         origin = error.java_exception
     else:
         raise error
-    gateway = __import__("pyspark").SparkContext._gateway
-    best = None
-    while origin is not None:
-        if is_spark(gateway, origin) and origin.getCondition():
-            best = origin
+    gateway = SparkContext._gateway
+    while not (is_instance_of(gateway, origin, "org.apache.spark.SparkThrowable") and origin.getCondition()):
         origin = origin.getCause()
-    if best is None:
-        raise error
-    parameters = {str(k): str(v) for k, v in dict(best.getMessageParameters()).items()}
+        if origin is None:
+            raise error
+    parameters = {str(k): str(v) for k, v in dict(origin.getMessageParameters()).items()}
     return {
-        "condition": best.getCondition(),
-        "state": best.getSqlState(),
+        "condition": origin.getCondition(),
+        "state": origin.getSqlState(),
         "parameters": dict(sorted(parameters.items())),
-        "class": type(convert_exception(best)).__name__,
-        "message": best.getMessage().split(";\n")[0],  # without the plan
+        # what classic PySpark has no class for is a SparkException in the Connect client
+        "class": type(convert_exception(origin)).__name__.replace("UnknownException", "SparkException"),
+        "message": origin.getMessage().split(";\n")[0],  # without the plan
     }
-
-
-def is_spark(gateway, origin):
-    from py4j.java_gateway import is_instance_of
-
-    return is_instance_of(gateway, origin, "org.apache.spark.SparkThrowable")
 
 
 def record(spark, path):
