@@ -24,35 +24,45 @@
 struct function; /* a row of the table */
 struct zone;     /* a time zone, from the system's TZif files; cached for the life of the process */
 
-enum expr_kind { EXPR_LITERAL, EXPR_COLUMN, EXPR_CALL, EXPR_CAST, EXPR_FIELD, EXPR_CASE, EXPR_LAMBDA, EXPR_LAMBDA_VAR, EXPR_AGG };
+enum expr_kind {
+    EXPR_LITERAL,
+    EXPR_COLUMN,
+    EXPR_CALL,
+    EXPR_CAST,
+    EXPR_FIELD,
+    EXPR_CASE,
+    EXPR_LAMBDA,
+    EXPR_LAMBDA_VAR,
+    EXPR_AGG
+};
 
 struct expr {
     enum expr_kind kind;
     const struct type *type;
     bool nullable;
     bool deterministic;
-    bool foldable;            /* no column below: may be evaluated at plan time */
-    struct str sql;           /* toPrettySQL: "(a + 1)", "avg(rating)"; the name of an unaliased column */
+    bool foldable;  /* no column below: may be evaluated at plan time */
+    struct str sql; /* toPrettySQL: "(a + 1)", "avg(rating)"; the name of an unaliased column */
     struct origin origin;
     int nargs;
-    struct expr **args;       /* CASE: cond, value, cond, value … [else] */
-    int ordinal;              /* COLUMN, FIELD, LAMBDA_VAR */
-    struct column literal;    /* LITERAL: a constant column (n = 1) */
+    struct expr **args;        /* CASE: cond, value, cond, value … [else] */
+    int ordinal;               /* COLUMN, FIELD, LAMBDA_VAR */
+    struct column literal;     /* LITERAL: a constant column (n = 1) */
     const struct function *fn; /* CALL, AGG */
-    const void *bound;        /* what the binder made for the kernel: compiled pattern, JSON reader … */
-    bool ansi, try_;          /* CAST and arithmetic: fail / NULL on error */
-    bool distinct;            /* AGG */
-    struct expr *filter;      /* AGG … FILTER (WHERE filter) */
+    const void *bound;         /* what the binder made for the kernel: compiled pattern, JSON reader … */
+    bool ansi, try_;           /* CAST and arithmetic: fail / NULL on error */
+    bool distinct;             /* AGG */
+    struct expr *filter;       /* AGG … FILTER (WHERE filter) */
 };
 
 /* What binding may know. */
 struct bind {
-    struct arena *arena;      /* the plan's */
-    bool ansi;                /* spark.sql.ansi.enabled */
+    struct arena *arena; /* the plan's */
+    bool ansi;           /* spark.sql.ansi.enabled */
     bool case_sensitive;
-    const struct zone *zone;  /* spark.sql.session.timeZone */
+    const struct zone *zone; /* spark.sql.session.timeZone */
     struct str zone_name;
-    struct origin origin;     /* of the node being bound */
+    struct origin origin;                            /* of the node being bound */
     const char *(*conf)(void *arg, const char *key); /* other session confs; NULL: default */
     void *conf_arg;
     int32_t lambda_base;
@@ -68,13 +78,13 @@ struct expr *expr_lit_bool(struct bind *b, bool v);
 struct expr *expr_null(struct bind *b, const struct type *t);
 /* A call by name (case-insensitive; operators by symbol: "+", "=", "and", "<=>", "!", "negative"). Errors: UNRESOLVED_ROUTINE,
  * WRONG_NUM_ARGS, DATATYPE_MISMATCH.*, … Aggregates come back as EXPR_AGG. window(…) comes back as a struct-valued call. */
-CHECK enum err expr_call(struct bind *b, struct str name, struct expr **args, int nargs, bool distinct, struct expr **out,
-                         struct fault *f);
+CHECK enum err expr_call(struct bind *b, struct str name, struct expr **args, int nargs, bool distinct,
+                         struct expr **out, struct fault *f);
 bool function_exists(struct str name);
 bool function_is_aggregate(struct str name);
 enum cast_mode { CAST_ANSI, CAST_TRY, CAST_LEGACY };
-CHECK enum err expr_cast(struct bind *b, struct expr *e, const struct type *to, enum cast_mode mode, bool user_specified,
-                         struct expr **out, struct fault *f);
+CHECK enum err expr_cast(struct bind *b, struct expr *e, const struct type *to, enum cast_mode mode,
+                         bool user_specified, struct expr **out, struct fault *f);
 CHECK enum err expr_field(struct bind *b, struct expr *e, struct str name, struct expr **out, struct fault *f);
 CHECK enum err expr_case(struct bind *b, struct expr **args, int nargs, struct expr **out, struct fault *f);
 /* The common type of set operations and CASE branches; false: none. */
@@ -88,10 +98,10 @@ bool expr_eq(const struct expr *a, const struct expr *b);
 
 /* -- evaluation --------------------------------------------------------------------------------------------------- */
 struct eval {
-    struct arena *arena;      /* results and scratch; reset by the caller between batches */
+    struct arena *arena; /* results and scratch; reset by the caller between batches */
     const struct batch_cols *in;
-    const uint8_t *active;    /* per row: 1 if errors count; NULL: all */
-    int64_t now_us;           /* current_timestamp of the batch */
+    const uint8_t *active; /* per row: 1 if errors count; NULL: all */
+    int64_t now_us;        /* current_timestamp of the batch */
     const struct zone *zone;
     const struct column *lambda_vars; /* by ordinal */
     uint64_t random_state;
@@ -113,7 +123,8 @@ struct agg_state_env {
 };
 size_t agg_state_size(const struct expr *agg);
 /* states[i] belongs to row i of args (argument columns already evaluated, in order); rows whose filter is false are left out by the caller. */
-CHECK enum err agg_update(const struct expr *agg, void **states, const struct column *args, uint32_t n, struct agg_state_env *env);
+CHECK enum err agg_update(const struct expr *agg, void **states, const struct column *args, uint32_t n,
+                          struct agg_state_env *env);
 CHECK enum err agg_merge(const struct expr *agg, void *into, const void *from, struct agg_state_env *env);
 /* One result row per state into out (allocated from a). Overflow under ANSI is raised here or in update, as in Spark. */
 CHECK enum err agg_result(const struct expr *agg, void *const *states, uint32_t n, struct column *out, struct arena *a,
@@ -132,8 +143,8 @@ void double_text(struct buf *out, double v);
 void float_text(struct buf *out, float v);
 /* "Europe/Paris", "UTC", "+02:00", "GMT+2": NULL and INVALID_TIMEZONE when unknown. */
 const struct zone *zone_find(struct str name, struct fault *f);
-int32_t zone_offset_s(const struct zone *z, int64_t utc_us);           /* seconds east of UTC at that instant */
-int64_t zone_local_to_utc_us(const struct zone *z, int64_t local_us);  /* gaps and overlaps as java.time resolves them */
+int32_t zone_offset_s(const struct zone *z, int64_t utc_us);          /* seconds east of UTC at that instant */
+int64_t zone_local_to_utc_us(const struct zone *z, int64_t local_us); /* gaps and overlaps as java.time resolves them */
 /* Interval texts: "10 seconds", "interval 1 hour 30 minutes" → months, days, micros. */
 bool interval_parse(struct str text, struct calendar_interval *out);
 /* A window of `window(ts, duration, slide, start)`: see struct window_spec in plan.h for how plans use it. */
