@@ -75,7 +75,8 @@ enum err frame_write(struct os_file *file, uint64_t *at, uint32_t type, uint64_t
     if (!all)
         return FAULT(f, ERR_NOMEM, {"what", "a checkpoint frame"});
     all[0] = str_make(head, sizeof head);
-    memcpy(all + 1, parts, nparts * sizeof *parts);
+    for (size_t i = 0; i < nparts; i++)
+        all[i + 1] = parts[i];
     enum err e = os_pwritev(file, all, nparts + 1, *at, f);
     free(all);
     if (!e)
