@@ -23,15 +23,23 @@ struct sink_env {
 };
 /* Errors as Spark's: unknown format, missing topic, unsupported output mode, columns of wrong type (value of STRING or BINARY …). */
 CHECK enum err sink_open(const struct sink_env *env, struct str format, const struct option *options, int noptions,
-                         const struct type *schema, enum output_mode mode, struct str query_name, const struct zone *zone,
-                         bool has_checkpoint, struct sink **out, struct fault *f);
+                         const struct type *schema, enum output_mode mode, struct str query_name,
+                         const struct zone *zone, bool has_checkpoint, struct sink **out, struct fault *f);
 CHECK enum err sink_begin(struct sink *s, int64_t batch_id, struct fault *f);
 CHECK enum err sink_write(struct sink *s, const struct batch_cols *rows, struct fault *f);
-CHECK enum err sink_commit(struct sink *s, int64_t *rows_out, struct fault *f); /* rows_out -1: not known, as Spark reports for v1 sinks */
+CHECK enum err sink_commit(struct sink *s, int64_t *rows_out,
+                           struct fault *f); /* rows_out -1: not known, as Spark reports for v1 sinks */
 void sink_abort(struct sink *s);
 void sink_close(struct sink *s);
 struct str sink_description(struct sink *s, struct arena *a); /* as in Spark's progress */
 bool sink_is_visible(const struct sink *s); /* console: output at most every 100 ms unless a trigger says otherwise */
+
+/*
+ * Spark's show(): the first `limit` rows as text (Dataset.showString). rows may hold one more, which says that there are more;
+ * truncate 0: cells whole and left-aligned. The console sink and DataFrame.show() are the same function.
+ */
+void sink_show(struct buf *out, const struct batch_cols *rows, uint32_t limit, int truncate, bool vertical,
+               const struct zone *zone);
 
 struct memory_tables *memory_tables_new(void);
 void memory_tables_free(struct memory_tables *t);
