@@ -74,6 +74,9 @@ uint64_t log_topics_version(struct log *l);
 CHECK enum err log_submit(struct log *l, void (*fn)(void *arg), void *arg);
 /* Small durable key → value facts beside the topics (query registrations …); keys ≤ 512 B, values ≤ 1 MiB. NULL value deletes. */
 CHECK enum err log_fact_put(struct log *l, struct str key, struct str value, struct fault *f);
+bool log_fact_get(struct log *l, struct str key, struct arena *a, struct str *value);
+/* The facts whose keys begin with prefix, sorted by key. */
+size_t log_facts(struct log *l, struct str prefix, struct arena *a, struct log_config **out);
 
 /* -- partitions --------------------------------------------------------------------------------------------------- */
 struct log_partition *log_partition(struct log *l, struct str topic, int32_t partition); /* +1 reference, or NULL */

@@ -47,6 +47,8 @@ CHECK enum err os_sync_dir(const char *path, const char *site, struct fault *f);
 CHECK enum err os_truncate(struct os_file *file, uint64_t size, struct fault *f);
 /* fallocate(KEEP_SIZE): reserve space without growing the file. Unsupported by the file system: OK, nothing reserved. */
 CHECK enum err os_reserve(struct os_file *file, uint64_t offset, uint64_t n, struct fault *f);
+/* Write n zeros from the start and flush them, so that later overwrites cost no allocation. Promises no durability. */
+CHECK enum err os_write_zeros(struct os_file *file, uint64_t n, struct fault *f);
 CHECK enum err os_size(struct os_file *file, uint64_t *size, struct fault *f);
 CHECK enum err os_rename(const char *from, const char *to, struct fault *f);
 CHECK enum err os_unlink(const char *path, struct fault *f); /* ERR_NOTFOUND when missing */
@@ -99,6 +101,7 @@ bool os_cond_wait_until(struct os_cond *c, struct os_mutex *m, int64_t deadline_
 void os_cond_signal(struct os_cond *c);
 void os_cond_broadcast(struct os_cond *c);
 int os_cpus(void);
+void os_raise_file_limit(void); /* as many open files as the system lets us have */
 
 /* -- the rest --------------------------------------------------------------------------------------------------- */
 void os_random(void *p, size_t n);

@@ -211,6 +211,19 @@ enum err os_reserve(struct os_file *file, uint64_t offset, uint64_t n, struct fa
     return ERR_OK;
 }
 
+enum err os_write_zeros(struct os_file *file, uint64_t n, struct fault *f)
+{
+    static const char zeros[256 << 10];
+    for (uint64_t at = 0; at < n; at += sizeof zeros) {
+        enum err e = os_pwrite(file, zeros, n - at < sizeof zeros ? n - at : sizeof zeros, at, f);
+        if (e)
+            return e;
+    }
+    if (!os_twin)
+        (void)!fdatasync(file->fd); /* an error shows again at the first sync that promises something */
+    return ERR_OK;
+}
+
 enum err os_size(struct os_file *file, uint64_t *size, struct fault *f)
 {
     if (os_twin)

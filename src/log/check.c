@@ -1,0 +1,174 @@
+/*
+ * What a client may append: the rules of Kafka's LogValidator and UnifiedLog.analyzeAndValidateRecords for magic 2.
+ * Every record is walked (a compressed batch is unpacked for it), so that what is stored can be read by everyone.
+ */
+#include "codec/codec.h"
+#include "log/log_int.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { ATTR_AT = 21, MAX_TS_AT = 35, UNPACKED_LIMIT = 256 << 20 };
+
+__attribute__((format(printf, 3, 4))) static enum log_status refuse(struct log_append_result *r, enum log_status status,
+                                                                    const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(r->message, sizeof r->message, fmt, ap);
+    va_end(ap);
+    r->status = status;
+    return status;
+}
+
+static enum log_status check_header(const struct partition_conf *c, const struct batch *b, struct log_append_result *r)
+{
+    if (!batch_crc_ok(b))
+        return refuse(r, LOG_CORRUPT_MESSAGE, "Record is corrupt (stored crc = %u)", b->crc);
+    if (b->attributes & 0x20)
+        return refuse(r, LOG_INVALID_RECORD, "Clients are not allowed to write control records");
+    if (b->count <= 0 || b->last_offset_delta < 0 || b->last_offset_delta != b->count - 1)
+        return refuse(r, LOG_INVALID_RECORD, "Inconsistency between number of records (%d) and last offset delta (%d)",
+                      b->count, b->last_offset_delta);
+    if ((b->attributes & 7) >= CODEC_COUNT)
+        return refuse(r, LOG_UNSUPPORTED_COMPRESSION, "Unknown compression type id: %d", b->attributes & 7);
+    if (b->producer_id >= 0 && (b->producer_epoch < 0 || b->base_sequence < 0))
+        return refuse(r, LOG_INVALID_RECORD, "Invalid sequence number %d or epoch %d in record batch", b->base_sequence,
+                      b->producer_epoch);
+    if (b->attributes & 0x10) /* transactional: InitProducerId refuses transactional ids until transactions exist */
+        return refuse(r, LOG_INVALID_RECORD, "Transactional record batches are not supported yet");
+    if ((int64_t)b->all.n > c->max_message_bytes)
+        return refuse(r, LOG_MESSAGE_TOO_LARGE,
+                      "The record batch size is %zu bytes, which exceeds the maximum configured value of %lld",
+                      b->all.n, (long long)c->max_message_bytes);
+    return LOG_OK;
+}
+
+/* The records' bytes: in place, or unpacked into `scratch`. */
+static enum log_status open_records(const struct batch *b, struct buf *scratch, struct batch *plain,
+                                    struct log_append_result *r)
+{
+    *plain = *b;
+    int codec = b->attributes & 7;
+    if (codec == CODEC_NONE)
+        return LOG_OK;
+    struct fault f;
+    enum err e = codec_decompress(codec, b->records, UNPACKED_LIMIT, scratch, &f);
+    if (e == ERR_LIMIT)
+        return refuse(r, LOG_MESSAGE_TOO_LARGE, "A record batch unpacks to more than %d bytes", UNPACKED_LIMIT);
+    if (e)
+        return refuse(r, LOG_CORRUPT_MESSAGE, "%s", fault_message(&f));
+    plain->records = buf_view(scratch);
+    plain->attributes &= (int16_t)~7;
+    return LOG_OK;
+}
+
+static enum log_status check_record(const struct partition_conf *c, const struct record *rec, int64_t now_ms,
+                                    struct log_append_result *r)
+{
+    if (c->compact && !rec->key.p)
+        return refuse(r, LOG_INVALID_RECORD, "Compacted topic cannot accept message without key in topic partition %s.",
+                      c->name);
+    if (!c->append_time && rec->timestamp_ms > now_ms && rec->timestamp_ms - now_ms > c->timestamp_after_ms)
+        return refuse(r, LOG_INVALID_TIMESTAMP,
+                      "Timestamp %lld of message with offset %lld is out of range. The timestamp should be within "
+                      "[.., %lld]",
+                      (long long)rec->timestamp_ms, (long long)rec->offset,
+                      (long long)(now_ms + c->timestamp_after_ms));
+    size_t at = 0;
+    struct str key, value;
+    for (int i = 0; i < rec->nheaders; i++)
+        if (record_header(rec, &at, &key, &value, NULL))
+            return refuse(r, LOG_INVALID_RECORD, "Invalid header %d of a record", i);
+    return at == rec->headers.n ? LOG_OK : refuse(r, LOG_INVALID_RECORD, "Bytes after the last header of a record");
+}
+
+/* Walk the records: offsets without a gap, keys where the topic is compacted, timestamps. */
+static enum log_status check_records(const struct partition_conf *c, const struct batch *b, int64_t now_ms,
+                                     int64_t *max_ts, struct log_append_result *r)
+{
+    struct record_iter it;
+    struct record rec;
+    struct fault f;
+    bool got;
+    *max_ts = -1;
+    enum err e = records_begin(&it, b, NULL, 0, &f);
+    for (int32_t i = 0; !e; i++) {
+        if ((e = records_next(&it, &rec, &got, &f)) || !got)
+            break;
+        if (rec.offset != b->base_offset + i)
+            return refuse(r, LOG_INVALID_RECORD, "Record %d of the batch has offset delta %lld", i,
+                          (long long)(rec.offset - b->base_offset));
+        enum log_status status = check_record(c, &rec, now_ms, r);
+        if (status)
+            return status;
+        if (rec.timestamp_ms > *max_ts)
+            *max_ts = rec.timestamp_ms;
+    }
+    return e ? refuse(r, LOG_INVALID_RECORD, "%s", fault_message(&f)) : LOG_OK;
+}
+
+/* LogAppendTime, or a largest timestamp that the client miscounted: patched, which takes a new CRC. */
+static void patch_timestamps(const struct partition_conf *c, struct batch *b, char *bytes, int64_t max_ts,
+                             int64_t now_ms)
+{
+    int16_t attributes = (int16_t)(c->append_time ? b->attributes | 8 : b->attributes & ~8);
+    if (c->append_time)
+        max_ts = now_ms;
+    if (attributes == b->attributes && max_ts == b->max_timestamp)
+        return;
+    bytes[ATTR_AT] = (char)(attributes >> 8);
+    bytes[ATTR_AT + 1] = (char)attributes;
+    put_u64be(bytes + MAX_TS_AT, (uint64_t)max_ts);
+    batch_seal(bytes, b->all.n);
+    b->attributes = attributes;
+    b->max_timestamp = max_ts;
+}
+
+static enum log_status check_one(const struct partition_conf *c, char *bytes, struct batch *b, int64_t now_ms,
+                                 struct log_append_result *r)
+{
+    enum log_status status = check_header(c, b, r);
+    if (status)
+        return status;
+    struct buf scratch = {0};
+    struct batch plain;
+    int64_t max_ts;
+    status = open_records(b, &scratch, &plain, r);
+    plain.attributes &= (int16_t)~8; /* a client's LogAppendTime bit means nothing: look at the records */
+    if (!status)
+        status = check_records(c, &plain, now_ms, &max_ts, r);
+    buf_free(&scratch);
+    if (!status)
+        patch_timestamps(c, b, bytes, max_ts, now_ms);
+    return status;
+}
+
+enum log_status check_batches(const struct partition_conf *c, char *bytes, size_t n, int64_t now_ms,
+                              struct log_append_result *r)
+{
+    int batches = 0;
+    if (n == 0)
+        return refuse(r, LOG_INVALID_RECORD, "No record batch");
+    for (size_t at = 0; at < n; batches++) {
+        struct batch b;
+        struct fault f;
+        if (n - at > 16 && bytes[at + 16] != 2)
+            return refuse(r, LOG_INVALID_RECORD, "Only record batches of magic 2 are accepted, not %d", bytes[at + 16]);
+        if (batch_parse(str_make(bytes + at, n - at), &b, &f))
+            return refuse(r, LOG_CORRUPT_MESSAGE, "%s", fault_message(&f));
+        enum log_status status = check_one(c, bytes + at, &b, now_ms, r);
+        if (status)
+            return status;
+        if (b.producer_id >= 0 && (at || b.all.n < n))
+            return refuse(r, LOG_INVALID_RECORD, "A producer with an id must send exactly one batch per partition");
+        at += b.all.n;
+        if (batches > LOG_BATCHES_MAX)
+            return refuse(r, LOG_RECORD_LIST_TOO_LARGE, "More than %d batches", LOG_BATCHES_MAX);
+    }
+    if (n > c->segment_bytes)
+        return refuse(r, LOG_RECORD_LIST_TOO_LARGE,
+                      "Message batch size is %zu bytes, which exceeds the segment size of %llu", n,
+                      (unsigned long long)c->segment_bytes);
+    return LOG_OK;
+}

@@ -1,0 +1,366 @@
+/*
+ * log_int: what the files of log/ share.
+ *
+ *   log.c         open, close, options, watches, the worker and the background thread
+ *   topics.c      the metadata log and the catalogue made from it
+ *   partition.c   one partition: its directory, log_append, the high watermark
+ *   check.c       a client's batches, checked as Kafka's LogValidator does
+ *   producer.c    idempotent producers: sequences, snapshots
+ *   segment.c     NNN.log, .index, .timeindex
+ *   read.c        slices, log_read;  times.c  ListOffsets by timestamp
+ *   journal.c     the journal's files and the committer
+ *   recover.c     what is on disk → partitions; checkpoint.c  segments synced, recovery points, journal files recycled
+ *
+ * Locks, in the order in which they may be taken: meta (a change of the catalogue, held across its sync) → topics (the
+ * maps) → partition → journal. The watch lock is taken alone.
+ *
+ * What is durable when (the argument of recovery):
+ *   1. Everything below a partition's recovery point is synced in its segments, and the recovery point itself is written
+ *      only afterwards.
+ *   2. Everything between the recovery point and the high watermark is in frames of journal files of generation >=
+ *      live_gen, which stands in the same file as the recovery points.
+ *   3. What is above the high watermark was acknowledged to nobody.
+ * So recovery cuts each segment at the recovery point and appends the frames again.
+ */
+#ifndef PENSTOCK_LOG_LOG_INT_H
+#define PENSTOCK_LOG_LOG_INT_H
+
+#include "base/map.h"
+#include "base/vec.h"
+#include "log/batch.h"
+#include "log/log.h"
+
+enum {
+    LOG_FORMAT = 1,               /* of the data directory */
+    LOG_PATH = 4096,              /* longest path, with its NUL */
+    LOG_INDEX_EVERY = 4096,       /* bytes of log between index entries, as Kafka's index.interval.bytes */
+    LOG_PENDING_BYTES = 32 << 20, /* what may wait for the committer */
+    LOG_PARTITIONS_MAX = 100000,  /* of one topic */
+    LOG_JOURNAL_FIRST = 4 << 20,  /* the first journal file: small, so that a fresh start is quick */
+    LOG_JOURNAL_LIVE = 4,         /* full journal files that may wait for the segments' syncs */
+    LOG_CACHED_POSITIONS = 16,
+    LOG_WORK_QUEUE = 4096,
+};
+
+/* -- segments -------------------------------------------------------------------------------------------------------- */
+struct index_entry {
+    uint32_t offset; /* last offset of the batch, relative to the segment's base */
+    uint32_t position;
+};
+struct time_entry {
+    int64_t timestamp_ms; /* largest so far */
+    uint32_t offset;      /* relative; last offset of the batch that has it */
+};
+
+struct segment {
+    int refs; /* the partition's and the readers'; under the partition's lock */
+    int64_t base_offset;
+    uint64_t size, reserved;
+    struct os_file *file;
+    int64_t max_ts, max_ts_offset; /* -1 when empty */
+    int64_t made_ms;               /* first batch's timestamp, for segment.ms; -1 when empty */
+    uint64_t since_index;
+    VEC(struct index_entry) index; /* of the active segment; a closed one's stands in its file */
+    VEC(struct time_entry) times;
+    size_t index_written, times_written; /* entries that are in the files */
+    bool dirty;                          /* written since the last sync */
+    bool closed;
+    bool index_synced;
+    char path[]; /* …/NNN, without extension */
+};
+
+enum err segment_open(struct segment **out, const char *dir, int64_t base_offset, bool create, struct fault *f);
+void segment_free(struct segment *s);
+/* Write whole batches at the end; the segment is as before when it fails. */
+CHECK enum err segment_write(struct segment *s, const char *p, size_t n, struct fault *f);
+/* Account for a batch that was just written at `position`: indexes, largest timestamp. */
+void segment_note(struct segment *s, const struct batch *b, uint64_t position);
+/* Append what memory has more of to .index and .timeindex. `last`: the final time entry, as Kafka adds when it rolls. */
+CHECK enum err segment_flush_index(struct segment *s, bool last, struct fault *f);
+CHECK enum err segment_sync_index(struct segment *s, struct fault *f);
+/* Load both indexes of the segment from their files (an active segment after a clean stop). */
+CHECK enum err segment_load_index(struct segment *s, struct fault *f);
+/* Largest timestamp of a closed segment from the end of its time index. */
+CHECK enum err segment_load_max_ts(struct segment *s, struct fault *f);
+/* A position at or before the batch that holds offset. A closed segment's index is read from disk. */
+CHECK enum err segment_position(struct segment *s, int64_t offset, uint64_t *position, struct fault *f);
+/* An offset at or before the first record with a timestamp >= ts_ms. */
+CHECK enum err segment_time_offset(struct segment *s, int64_t ts_ms, int64_t *offset, struct fault *f);
+/* Forget everything past `size` bytes; indexes in memory are rebuilt by the caller. */
+CHECK enum err segment_cut(struct segment *s, uint64_t size, struct fault *f);
+/* Remove the three files. */
+CHECK enum err segment_unlink(struct segment *s, struct fault *f);
+
+/* -- producers -------------------------------------------------------------------------------------------------------- */
+enum { PRODUCER_BATCHES = 5, PRODUCER_EXPIRY_MS = 86400000, PRODUCERS_MAX = 1 << 20 };
+struct producer_batch {
+    int32_t first_seq, last_seq;
+    int64_t last_offset, timestamp_ms;
+    int32_t offset_delta;
+};
+struct producer {
+    int64_t id; /* -1: an empty slot */
+    int16_t epoch;
+    int16_t n;
+    struct producer_batch batch[PRODUCER_BATCHES]; /* the oldest first */
+};
+struct producers {
+    struct producer *slots;
+    size_t cap, n;
+};
+void producers_free(struct producers *t);
+/* LOG_OK; a retry sets *duplicate to the batch that is there. */
+enum log_status producers_check(struct producers *t, const struct batch *b, const struct producer_batch **duplicate,
+                                char message[160]);
+void producers_note(struct producers *t, const struct batch *b, int64_t now_ms);
+/* Kafka's producer snapshot, version 1, of what was there at log end `offset`. Not synced: a lost one costs a scan. */
+CHECK enum err producers_save(struct producers *t, const char *dir, int64_t offset, int64_t now_ms, struct fault *f);
+/* The newest whole snapshot at or below `limit`: *offset says where to go on from (log_start when there is none). */
+CHECK enum err producers_load(struct producers *t, const char *dir, int64_t limit, int64_t log_start, int64_t *offset,
+                              struct fault *f);
+/* Remove snapshots but those at or above `keep`, and all above `limit`. */
+CHECK enum err producers_prune(const char *dir, int64_t keep, int64_t limit, struct fault *f);
+
+/* -- partitions -------------------------------------------------------------------------------------------------------- */
+struct topic;
+struct position {
+    int64_t offset; /* the batch that begins at `position` of the segment holds it; -1: unused */
+    int64_t segment;
+    uint64_t position;
+};
+struct partition_conf {
+    uint64_t segment_bytes;
+    int64_t segment_ms, max_message_bytes, timestamp_after_ms;
+    bool append_time, compact;
+    const char *name; /* of the partition, for messages */
+};
+struct log_partition {
+    struct log *log;
+    int refs; /* atomic */
+    int32_t number;
+    struct os_uuid topic_id;
+    struct os_mutex *lock;
+    /* under the lock */
+    int64_t log_start, high_watermark, log_end;
+    int64_t recovery_point;
+    VEC(struct segment *) segments; /* by base offset; the last is active */
+    struct producers producers;
+    struct partition_conf conf;
+    struct position cache[LOG_CACHED_POSITIONS];
+    unsigned cache_at;
+    bool deleted;
+    bool failed;    /* damaged or unwritable: appends are refused, what is readable is read */
+    bool dir_dirty; /* files were made since the directory was synced */
+    bool meta_synced;
+    struct log_watch *watches; /* under the log's watch lock */
+    uint64_t woken;            /* committer: the group that has it in its list of wake-ups */
+    char *dir;                 /* DIR/TOPIC-N */
+    const char *name;          /* TOPIC-N: the end of dir */
+};
+struct log_partition *partition_new(struct log *l, struct str topic, struct os_uuid id, int32_t number);
+void partition_ref(struct log_partition *p);
+/* Make the directory and its first segment; not durable until a checkpoint. */
+CHECK enum err partition_create_files(struct log_partition *p, struct fault *f);
+void partition_configure(struct log_partition *p, const struct log_config *configs, size_t n);
+/* Kafka's text of an id: base64url without padding. */
+void log_id_text(struct os_uuid id, char out[23]);
+/* What partition.metadata says. */
+void partition_metadata_text(const struct log_partition *p, char out[64]);
+struct segment *partition_active(struct log_partition *p);
+/* Close the active segment and begin one at log_end. */
+CHECK enum err partition_roll(struct log_partition *p, struct fault *f);
+/* Write batches that have their offsets to the active segment and account for them (log_end, producers). */
+CHECK enum err partition_write(struct log_partition *p, const char *bytes, size_t n, int64_t now_ms, struct fault *f);
+void segment_release(struct log_partition *p, struct segment *s); /* takes the lock */
+
+/* -- checks ------------------------------------------------------------------------------------------------------------ */
+enum { LOG_BATCHES_MAX = 1 << 16 };
+/* Check every batch of a client as Kafka's LogValidator does; patches timestamps and CRCs where Kafka does. */
+enum log_status check_batches(const struct partition_conf *c, char *bytes, size_t n, int64_t now_ms,
+                              struct log_append_result *r);
+
+/* -- the journal -------------------------------------------------------------------------------------------------------- */
+enum {
+    JOURNAL_BLOCK = 4096,
+    JOURNAL_FRAME = 40,
+    JOURNAL_ENTRY = 32,
+    JOURNAL_MAGIC = 0x314a5350,
+    JOURNAL_FILE_MAGIC = 0x464a5350
+};
+
+struct waiter {
+    struct log_partition *partition;
+    void (*done)(void *arg, const struct log_append_result *r);
+    void *arg;
+    int64_t end_offset; /* the high watermark once the group is durable; -1: only a wake-up */
+    int64_t base_offset, last_offset, append_time_ms, log_start;
+    bool duplicate;
+};
+struct group {
+    char *p; /* the frame: header, entries */
+    size_t n, cap;
+    uint32_t entries;
+    VEC(struct waiter) waiters;
+};
+struct journal_file {
+    struct os_file *file;
+    uint64_t size, used, gen;
+    int number;
+};
+struct journal {
+    struct os_mutex *lock;
+    struct os_cond *work;  /* the committer waits for it */
+    struct os_cond *space; /* the committer waits for files */
+    struct group fill;
+    struct group write; /* the committer's alone */
+    struct journal_file current;
+    VEC(struct journal_file) full, spare;
+    uint64_t gen, seq;
+    uint64_t gen_seq; /* the first frame of the current generation */
+    uint64_t pending; /* atomic: bytes in fill and write */
+    uint64_t round;   /* the committer's count of groups */
+    int next_number;
+    bool stop;
+    struct os_thread *committer;
+};
+CHECK enum err journal_open(struct log *l, struct fault *f);
+CHECK enum err journal_start(struct log *l, struct fault *f);
+void journal_stop(struct log *l); /* commits what waits, joins the committer */
+void journal_close(struct log *l);
+bool journal_has_room(struct log *l, size_t n);
+/* Add one run of batches (already in the segment) or, with n 0, only a waiter. Called under the partition's lock. */
+void journal_add(struct log *l, const struct waiter *w, const char *bytes, size_t n);
+/* Make a zero-written file of at least `size` bytes. */
+CHECK enum err journal_make_file(struct log *l, uint64_t size, struct journal_file *out, struct fault *f);
+bool journal_wants_spare(struct log *l);
+
+/* -- the log ------------------------------------------------------------------------------------------------------------ */
+struct topic {
+    char *name;
+    struct os_uuid id;
+    struct log_partition **partitions;
+    int32_t n;
+    VEC(struct log_config) configs; /* strings are malloc'ed */
+};
+struct fact {
+    char *p;
+    size_t n;
+};
+struct work {
+    void (*fn)(void *arg);
+    void *arg;
+};
+struct log {
+    struct log_options o;
+    char *dir;
+    char cluster_id[23];
+    struct os_file *lock_file;
+
+    struct os_mutex *meta_lock; /* held across a change and its sync */
+    struct os_file *meta_file;
+    uint64_t meta_size, meta_seq;
+
+    struct os_mutex *topics_lock;
+    struct map topics, topics_by_id, facts;
+    uint64_t topics_version; /* atomic */
+    int64_t next_producer_id, producer_id_end;
+
+    struct journal journal;
+    uint64_t live_gen; /* as on disk */
+    bool dir_dirty;    /* under topics_lock: partition directories were made or removed */
+    bool was_clean;
+
+    struct os_mutex *watch_lock;
+
+    struct os_mutex *back_lock;
+    struct os_cond *back_work;
+    bool back_stop, back_checkpoint, back_spare;
+    VEC(char *) doomed; /* directories to remove */
+    struct os_thread *back;
+
+    struct os_mutex *work_lock;
+    struct os_cond *work_ready;
+    struct work *work;
+    size_t work_at, work_n;
+    bool work_stop;
+    struct os_thread *worker;
+
+    struct log_stats stats; /* atomics */
+};
+
+#define STAT_ADD(l, field, n) __atomic_fetch_add(&(l)->stats.field, (n), __ATOMIC_RELAXED)
+
+/* "DIR/a" into out; aborts when longer than LOG_PATH, which log_open has excluded. */
+void log_path(const struct log *l, char out[LOG_PATH], const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Stop accepting appends and call its watchers; its directory goes away in the background. */
+void partition_delete(struct log_partition *p);
+void log_kick(struct log *l, bool checkpoint, bool spare); /* wake the background thread */
+void log_wake_watches(struct log_partition *p);            /* under watch_lock */
+void log_doom(struct log *l, const char *dir);             /* remove this tree in the background */
+
+CHECK enum err log_newer_format(const char *what, uint32_t format, struct fault *f);
+
+/* The metadata log (topics.c). */
+CHECK enum err meta_open(struct log *l, struct fault *f);
+void meta_close(struct log *l);
+struct topic *topic_by_id(struct log *l, struct os_uuid id); /* under topics_lock */
+/* Every partition of every topic, each with a reference, in a stable order; freed by the caller. */
+size_t log_all_partitions(struct log *l, struct log_partition ***out);
+
+CHECK enum err recover(struct log *l, struct fault *f);
+/* Sync all segments, write the recovery points, recycle full journal files. */
+CHECK enum err checkpoint(struct log *l, bool clean, struct fault *f);
+
+struct recovery_point {
+    struct os_uuid id;
+    int32_t partition;
+    int64_t offset, log_start;
+};
+struct recovery_points {
+    uint64_t live_gen, seq;
+    bool clean, found;
+    VEC(struct recovery_point) points;
+};
+CHECK enum err recovery_points_read(struct log *l, struct recovery_points *out, struct fault *f);
+
+/* Little-endian and big-endian fields of the formats. */
+static inline void put_u32le(char *p, uint32_t v)
+{
+    memcpy(p, &v, 4);
+}
+static inline void put_u64le(char *p, uint64_t v)
+{
+    memcpy(p, &v, 8);
+}
+static inline uint32_t get_u32le(const char *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+static inline uint64_t get_u64le(const char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+static inline void put_u32be(char *p, uint32_t v)
+{
+    v = __builtin_bswap32(v);
+    memcpy(p, &v, 4);
+}
+static inline void put_u64be(char *p, uint64_t v)
+{
+    v = __builtin_bswap64(v);
+    memcpy(p, &v, 8);
+}
+static inline uint32_t get_u32be(const char *p)
+{
+    return __builtin_bswap32(get_u32le(p));
+}
+static inline uint64_t get_u64be(const char *p)
+{
+    return __builtin_bswap64(get_u64le(p));
+}
+
+#endif

@@ -1,0 +1,357 @@
+#include "log/log_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct log_partition *partition_new(struct log *l, struct str topic, struct os_uuid id, int32_t number)
+{
+    struct log_partition *p = calloc(1, sizeof *p);
+    char dir[LOG_PATH];
+    log_path(l, dir, "%.*s-%d", STR_ARG(topic), number);
+    if (!p || !(p->dir = strdup(dir)))
+        os_die("out of memory for a partition");
+    p->name = strrchr(p->dir, '/') + 1;
+    p->log = l;
+    p->refs = 1;
+    p->number = number;
+    p->topic_id = id;
+    p->lock = os_mutex_new();
+    for (int i = 0; i < LOG_CACHED_POSITIONS; i++)
+        p->cache[i].offset = -1;
+    partition_configure(p, NULL, 0);
+    return p;
+}
+
+void partition_ref(struct log_partition *p)
+{
+    __atomic_add_fetch(&p->refs, 1, __ATOMIC_RELAXED);
+}
+
+void log_partition_release(struct log_partition *p)
+{
+    if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))
+        return;
+    for (size_t i = 0; i < p->segments.n; i++)
+        segment_free(p->segments.p[i]);
+    vec_free(&p->segments);
+    producers_free(&p->producers);
+    os_mutex_free(p->lock);
+    free(p->dir);
+    free(p);
+}
+
+/* -- configuration --------------------------------------------------------------------------------------------------- */
+
+static int64_t conf_i64(const struct log_config *c, size_t n, const char *key, int64_t least, int64_t otherwise)
+{
+    int64_t v;
+    for (size_t i = 0; i < n; i++)
+        if (str_eqz(c[i].key, key) && str_to_i64(c[i].value, &v) && v >= least)
+            return v;
+    return otherwise;
+}
+
+static bool conf_has(const struct log_config *c, size_t n, const char *key, const char *word)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eqz(c[i].key, key))
+            return str_find(c[i].value, str_of(word), 0) >= 0;
+    return false;
+}
+
+/* What the broker let through; a value that is no number here leaves the default. */
+void partition_configure(struct log_partition *p, const struct log_config *configs, size_t n)
+{
+    const struct log_options *o = &p->log->o;
+    struct partition_conf c = {
+        .segment_bytes = (uint64_t)conf_i64(configs, n, "segment.bytes", 1024, (int64_t)o->segment_bytes),
+        .segment_ms = conf_i64(configs, n, "segment.ms", 1, o->segment_ms),
+        .max_message_bytes = conf_i64(configs, n, "max.message.bytes", 0, 1048588),
+        .timestamp_after_ms = conf_i64(configs, n, "message.timestamp.after.max.ms", 0, 3600000),
+        .append_time = conf_has(configs, n, "message.timestamp.type", "LogAppendTime"),
+        .compact = conf_has(configs, n, "cleanup.policy", "compact"),
+        .name = p->name,
+    };
+    if (c.segment_bytes > INT32_MAX)
+        c.segment_bytes = INT32_MAX; /* positions are 31 bits in Kafka's index */
+    os_mutex_lock(p->lock);
+    p->conf = c;
+    os_mutex_unlock(p->lock);
+}
+
+/* -- files ------------------------------------------------------------------------------------------------------------ */
+
+static enum err write_small(const char *path, struct str bytes, struct fault *f)
+{
+    struct os_file *file;
+    enum err e = os_open(&file, path, OS_RDWR | OS_CREATE | OS_TRUNC, f);
+    if (e)
+        return e;
+    e = os_pwrite(file, bytes.p, bytes.n, 0, f);
+    os_close(file);
+    return e;
+}
+
+/* Kafka's text of an id: base64url of the 16 bytes without padding. */
+void log_id_text(struct os_uuid id, char out[23])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    for (int i = 0; i < 22; i++) {
+        int bit = i * 6, byte = bit / 8, shift = 10 - bit % 8;
+        unsigned two = (unsigned)id.b[byte] << 8 | (byte < 15 ? id.b[byte + 1] : 0);
+        out[i] = digits[two >> shift & 63];
+    }
+    out[22] = 0;
+}
+
+void partition_metadata_text(const struct log_partition *p, char out[64])
+{
+    char id[23];
+    log_id_text(p->topic_id, id);
+    snprintf(out, 64, "version: 0\ntopic_id: %s", id);
+}
+
+enum err partition_create_files(struct log_partition *p, struct fault *f)
+{
+    char path[LOG_PATH], text[64];
+    enum err e = os_mkdir(p->dir, f);
+    if (e && e != ERR_EXISTS)
+        return e;
+    partition_metadata_text(p, text);
+    snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
+    if ((e = write_small(path, str_of(text), f)))
+        return e;
+    snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", p->dir);
+    if ((e = write_small(path, STR("0\n1\n0 0\n"), f)))
+        return e;
+    struct segment *s;
+    if ((e = segment_open(&s, p->dir, p->log_end, true, f)))
+        return e;
+    vec_push(&p->segments, s);
+    p->dir_dirty = true;
+    p->meta_synced = false;
+    STAT_ADD(p->log, segments, 1);
+    return ERR_OK;
+}
+
+struct segment *partition_active(struct log_partition *p)
+{
+    return p->segments.p[p->segments.n - 1];
+}
+
+void segment_release(struct log_partition *p, struct segment *s)
+{
+    os_mutex_lock(p->lock);
+    bool last = --s->refs == 0;
+    os_mutex_unlock(p->lock);
+    if (last)
+        segment_free(s);
+}
+
+enum err partition_roll(struct log_partition *p, struct fault *f)
+{
+    struct segment *old = partition_active(p), *s;
+    enum err e = segment_flush_index(old, true, f);
+    if (e || (e = segment_open(&s, p->dir, p->log_end, true, f)))
+        return e;
+    old->closed = true;
+    vec_free(&old->index); /* from now on in its file */
+    vec_free(&old->times);
+    if (os_truncate(old->file, old->size, NULL)) /* gives back reserved space; only space is lost when it fails */
+        os_log(OS_WARN, "log", "%s: reserved space stays taken", p->name);
+    vec_push(&p->segments, s);
+    p->dir_dirty = true;
+    STAT_ADD(p->log, segments, 1);
+    if (producers_save(&p->producers, p->dir, p->log_end, os_now_ms(), NULL)) /* a lost one costs a longer scan */
+        os_log(OS_WARN, "log", "%s: no producer snapshot at %lld", p->name, (long long)p->log_end);
+    (void)!producers_prune(p->dir, old->base_offset, INT64_MAX, NULL);
+    return ERR_OK;
+}
+
+static bool must_roll(const struct log_partition *p, const struct segment *s, size_t n, int64_t next_offset,
+                      int64_t now_ms)
+{
+    return s->size && (s->size + n > p->conf.segment_bytes || next_offset - s->base_offset > INT32_MAX ||
+                       (s->made_ms >= 0 && now_ms - s->made_ms > p->conf.segment_ms));
+}
+
+enum err partition_write(struct log_partition *p, const char *bytes, size_t n, int64_t now_ms, struct fault *f)
+{
+    struct batch b;
+    int64_t next = p->log_end;
+    for (size_t at = 0; at < n; at += b.all.n) {
+        enum err e = batch_parse(str_make(bytes + at, n - at), &b, f);
+        if (e)
+            return e;
+        next = b.base_offset + b.last_offset_delta + 1;
+    }
+    enum err e = must_roll(p, partition_active(p), n, next, now_ms) ? partition_roll(p, f) : ERR_OK;
+    struct segment *s = partition_active(p);
+    uint64_t from = s->size;
+    if (e || (e = segment_write(s, bytes, n, f)))
+        return e;
+    for (size_t at = 0; at < n; at += b.all.n) {
+        (void)!batch_parse(str_make(bytes + at, n - at), &b, NULL); /* parsed above */
+        segment_note(s, &b, from + at);
+        producers_note(&p->producers, &b, now_ms);
+        STAT_ADD(p->log, appended_records, (uint64_t)b.count);
+    }
+    if (s->made_ms >= 0 && s->size == n)
+        s->made_ms = now_ms; /* segment.ms counts from the first append, not from a client's clock */
+    p->log_end = next;
+    STAT_ADD(p->log, appended_bytes, n);
+    return ERR_OK;
+}
+
+void partition_delete(struct log_partition *p)
+{
+    char trash[LOG_PATH], id[37];
+    os_mutex_lock(p->lock);
+    p->deleted = true;
+    struct waiter w = {.partition = p, .end_offset = -1};
+    journal_add(p->log, &w, NULL, 0);
+    os_mutex_unlock(p->lock);
+    os_uuid_text(p->topic_id, id);
+    log_path(p->log, trash, ".deleted-%s-%d", id, p->number);
+    struct fault f;
+    enum err e = os_rename(p->dir, trash, &f);
+    if (e)
+        os_log(OS_WARN, "log", "%s stays until the next start: %s", p->name, fault_message(&f));
+    else
+        log_doom(p->log, trash);
+}
+
+/* -- append ----------------------------------------------------------------------------------------------------------- */
+
+static enum log_status fail(struct log_append_result *r, enum log_status status, const char *why)
+{
+    r->status = status;
+    snprintf(r->message, sizeof r->message, "%s", why);
+    return status;
+}
+
+/* Give each batch its base offset and leader epoch; returns the last offset. Neither is under the CRC. */
+static int64_t patch_offsets(char *bytes, size_t n, int64_t next)
+{
+    for (size_t at = 0; at < n;) {
+        put_u64be(bytes + at, (uint64_t)next);
+        put_u32be(bytes + at + 12, 0);
+        next += (int32_t)get_u32be(bytes + at + 23) + 1;
+        at += get_u32be(bytes + at + 8) + BATCH_PREFIX;
+    }
+    return next - 1;
+}
+
+/* The part of log_append under the partition's lock. */
+static enum log_status append_locked(struct log_partition *p, char *bytes, size_t n, int64_t now_ms,
+                                     struct log_append_result *r, struct waiter *w)
+{
+    const struct producer_batch *dup;
+    struct batch b;
+    struct fault f;
+    if (p->deleted)
+        return fail(r, LOG_UNKNOWN_TOPIC, "This topic was deleted");
+    if (p->failed)
+        return fail(r, LOG_STORAGE_ERROR, "This partition is offline: see the server's log");
+    if (batch_parse(str_make(bytes, n), &b, &f))
+        return fail(r, LOG_CORRUPT_MESSAGE, fault_message(&f));
+    enum log_status status = producers_check(&p->producers, &b, &dup, r->message);
+    if (status)
+        return r->status = status;
+    r->log_start = p->log_start;
+    r->log_append_time_ms = p->conf.append_time ? now_ms : -1;
+    if (dup) {
+        r->duplicate = true;
+        r->last_offset = dup->last_offset;
+        r->base_offset = dup->last_offset - dup->offset_delta;
+        w->end_offset = -1; /* the original is in this group or an earlier one */
+        return LOG_OK;
+    }
+    if (!journal_has_room(p->log, n))
+        return fail(r, LOG_AGAIN, "Too much waits for the disk");
+    r->base_offset = p->log_end;
+    r->last_offset = patch_offsets(bytes, n, p->log_end);
+    enum err e = partition_write(p, bytes, n, now_ms, &f);
+    if (e)
+        return fail(r, LOG_STORAGE_ERROR, fault_message(&f));
+    w->end_offset = p->log_end;
+    return LOG_OK;
+}
+
+enum log_status log_append(struct log_partition *p, char *bytes, size_t n,
+                           void (*done)(void *arg, const struct log_append_result *r), void *arg,
+                           struct log_append_result *result)
+{
+    int64_t now_ms = os_now_ms();
+    *result =
+        (struct log_append_result){.base_offset = -1, .last_offset = -1, .log_append_time_ms = -1, .log_start = -1};
+    os_mutex_lock(p->lock);
+    struct partition_conf conf = p->conf;
+    os_mutex_unlock(p->lock);
+    enum log_status status = check_batches(&conf, bytes, n, now_ms, result);
+    if (status)
+        return status;
+    struct waiter w = {.partition = p, .done = done, .arg = arg};
+    os_mutex_lock(p->lock);
+    status = append_locked(p, bytes, n, now_ms, result, &w);
+    if (!status) {
+        w.base_offset = result->base_offset;
+        w.last_offset = result->last_offset;
+        w.log_start = result->log_start;
+        w.append_time_ms = result->log_append_time_ms;
+        w.duplicate = result->duplicate;
+        if (!w.duplicate || done)
+            journal_add(p->log, &w, bytes, w.duplicate ? 0 : n);
+    }
+    os_mutex_unlock(p->lock);
+    return status;
+}
+
+struct wait {
+    struct os_mutex *lock;
+    struct os_cond *done;
+    bool ready;
+    struct log_append_result result;
+};
+
+static void wake(void *arg, const struct log_append_result *r)
+{
+    struct wait *w = arg;
+    os_mutex_lock(w->lock);
+    w->result = *r;
+    w->ready = true;
+    os_cond_signal(w->done);
+    os_mutex_unlock(w->lock);
+}
+
+struct log_append_result log_append_wait(struct log_partition *p, char *bytes, size_t n)
+{
+    struct wait w = {os_mutex_new(), os_cond_new(), false, {0}};
+    struct log_append_result first;
+    if (log_append(p, bytes, n, wake, &w, &first)) {
+        w.result = first;
+    } else {
+        os_mutex_lock(w.lock);
+        while (!w.ready)
+            os_cond_wait(w.done, w.lock);
+        os_mutex_unlock(w.lock);
+    }
+    os_cond_free(w.done);
+    os_mutex_free(w.lock);
+    return w.result;
+}
+
+/* -- looking ---------------------------------------------------------------------------------------------------------- */
+
+struct log_offsets log_partition_offsets(struct log_partition *p)
+{
+    os_mutex_lock(p->lock);
+    struct log_offsets o = {p->log_start, p->high_watermark, p->log_end, 0, p->deleted};
+    os_mutex_unlock(p->lock);
+    return o;
+}
+
+struct os_uuid log_partition_topic_id(struct log_partition *p)
+{
+    return p->topic_id;
+}
