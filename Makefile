@@ -1,8 +1,11 @@
 # penstock: plain make. `make`, `make demo`, `make test`, `make lint`, `make bench` install what they lack (tools/deps.sh).
-# SAN=asan|tsan|fuzz builds a sanitized twin under build/$(SAN).
+# V=1 shows the commands. SAN=asan|tsan|fuzz builds a sanitized twin under build/$(SAN).
 SHELL := /bin/bash
 .DEFAULT_GOAL := all
 SAN ?=
+V ?=
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '%-6s %s\n' '$(1)' '$(2)')
 VERSION := 0.1.0
 B := build$(if $(SAN),/$(SAN),/rel)
 PREFIX ?= /usr/local
@@ -36,21 +39,27 @@ build/.deps-build: tools/deps.sh
 build/penstock: $(B)/penstock
 	@ln -sf rel/penstock $@
 $(B)/penstock: $(B)/src/cli/main.o $(B)/libpenstock.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(B)/libpenstock.a: $(OBJ)
+	$(call say,AR,$@)
 	@rm -f $@
-	ar crs $@ $^
+	$(Q)ar crs $@ $^
 $(B)/%.o: %.c | build/.deps-build $(GEN_C)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -c -o $@ $<
 $(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c
-	$(CC) $(CPPFLAGS) $(CFLAGS) -w -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -w -c -o $@ $<
 $(GEN_C) &: $(PROTOS) | build/.deps-build
 	@mkdir -p $(B)/gen
-	protoc-c -I spec/connect --c_out=$(B)/gen $(PROTOS:spec/connect/%=%)
+	$(call say,PROTO,spec/connect)
+	$(Q)protoc-c -I spec/connect --c_out=$(B)/gen $(PROTOS:spec/connect/%=%)
 $(B)/test/%: $(B)/src/%.o $(B)/libpenstock.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 unit-build: $(TEST_BIN)
 unit: $(TEST_BIN)

@@ -62,11 +62,10 @@ static int find_server(struct launch *l)
         net_close(fd);
         return -1;
     }
-    if (l->config.v[CFG_DATA].source == CONFIG_DEFAULT) {
-        if (server_dev_settings(&l->config, &f))
-            return cli_fail(l->self, &f);
-        l->temporary = true;
-    }
+    bool temporary = l->config.v[CFG_DATA].source == CONFIG_DEFAULT;
+    if (server_dev_settings(&l->config, &f))
+        return cli_fail(l->self, &f);
+    l->temporary = temporary;
     if (server_start(&l->server, &l->config, &f)) {
         l->server = NULL;
         return cli_fail(l->self, &f);

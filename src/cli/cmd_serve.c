@@ -62,13 +62,16 @@ int cmd_serve(const struct cli_command *self, int argc, char **argv)
 
 enum err server_dev_settings(struct config *config, struct fault *f)
 {
-    const char *tmp = os_env("TMPDIR");
-    char id[37], dir[1024];
-    os_uuid_text(os_uuid_random(), id);
-    snprintf(dir, sizeof dir, "%s/penstock-dev-%s", tmp && *tmp ? tmp : "/tmp", id);
-    enum err e = os_mkdirs(dir, f);
-    if (!e)
-        e = config_set(config, CFG_DATA, dir, CONFIG_FLAG, "temporary directory", f);
+    enum err e = ERR_OK;
+    if (config->v[CFG_DATA].source == CONFIG_DEFAULT) {
+        const char *tmp = os_env("TMPDIR");
+        char id[37], dir[1024];
+        os_uuid_text(os_uuid_random(), id);
+        snprintf(dir, sizeof dir, "%s/penstock-dev-%s", tmp && *tmp ? tmp : "/tmp", id);
+        e = os_mkdirs(dir, f);
+        if (!e)
+            e = config_set(config, CFG_DATA, dir, CONFIG_FLAG, "temporary directory", f);
+    }
     if (!e && config->v[CFG_REBALANCE_DELAY_MS].source == CONFIG_DEFAULT)
         e = config_set(config, CFG_REBALANCE_DELAY_MS, "0", CONFIG_FLAG, "dev", f);
     return e;
@@ -83,16 +86,13 @@ int cmd_dev(const struct cli_command *self, int argc, char **argv)
     int rc = settings(self, &config, a, argc, argv);
     if (rc >= 0)
         goto out;
-    if (config.v[CFG_DATA].source == CONFIG_FLAG) {
-        rc = cli_usage(self, "dev has a temporary directory; `penstock serve --data DIR` keeps one");
-        goto out;
-    }
+    bool temporary = config.v[CFG_DATA].source == CONFIG_DEFAULT;
     if (server_dev_settings(&config, &f)) {
         rc = cli_fail(self, &f);
         goto out;
     }
     rc = serve_until_signal(self, &config);
-    if (os_remove_tree(config.v[CFG_DATA].text, &f))
+    if (temporary && os_remove_tree(config.v[CFG_DATA].text, &f))
         os_log(OS_WARN, "server", "%s", fault_message(&f));
 out:
     arena_free(a);

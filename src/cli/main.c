@@ -6,7 +6,8 @@ static int cmd_help(const struct cli_command *self, int argc, char **argv);
 
 static const struct cli_command COMMANDS[] = {
     {"dev", cmd_dev, "a server on a temporary directory, to try things", "dev [OPTIONS]",
-     "Start a server whose data is thrown away when it stops. Any Kafka client may produce to it, any PySpark script "
+     "Start a server whose data is thrown away when it stops (unless --data names a directory). Any Kafka client may "
+     "produce to it, any PySpark script "
      "may\n"
      "read it. Standard output gets one line that begins with `ready` once every listener answers.\n\n"
      "  penstock dev                                     # Kafka 9092, Spark Connect 15002, HTTP 8080\n"

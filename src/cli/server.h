@@ -25,8 +25,8 @@ struct server_addresses {
 /* Start everything; when it fails, nothing is left behind. */
 CHECK enum err server_start(struct server **out, const struct config *config, struct fault *f);
 void server_stop(struct server *s);
-/* Settings of a throw-away server: a new temporary directory as `data` (the caller removes it after the stop), no delay
- * before a consumer group's first rebalance. */
+/* Settings of a server to try things on: no delay before a consumer group's first rebalance and, unless `data` was set, a
+ * new temporary directory, which the caller removes after the stop. */
 CHECK enum err server_dev_settings(struct config *config, struct fault *f);
 const struct server_addresses *server_addresses(const struct server *s);
 
