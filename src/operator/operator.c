@@ -20,6 +20,7 @@ static builder *const BUILDERS[] = {
     [PLAN_EXPAND_WINDOW] = op_expand_window,
     [PLAN_EXPLODE] = op_explode,
     [PLAN_DEDUP] = op_dedup,
+    [PLAN_SHOW] = op_show,
     [PLAN_SAMPLE] = op_sample,
 };
 

@@ -66,6 +66,13 @@ CHECK enum err op_collect(struct op *op, struct arena *a, struct batch_cols *out
 /* Add (or give back, negative) bytes to the budget: ERR_MEMORY over it. */
 CHECK enum err op_charge(struct op_memory *m, int64_t bytes, const char *who, struct fault *f);
 
+/*
+ * Spark's show(): the first `limit` rows as text (Dataset.showString). rows may hold one more, which says that there are more;
+ * truncate 0: cells whole and left-aligned. The console sink and DataFrame.show() are the same function.
+ */
+void show_text(struct buf *out, const struct batch_cols *rows, uint32_t limit, int truncate, bool vertical,
+               const struct zone *zone);
+
 /* -- the hash table under aggregations: also used by the streaming aggregation ------------------------------------- */
 /*
  * Groups keyed by the encoded key columns (column_encode), each with the states of all aggregates side by side.

@@ -21,6 +21,7 @@ OP_BUILDER(op_expand_window);
 OP_BUILDER(op_explode);
 OP_BUILDER(op_dedup);
 OP_BUILDER(op_sample);
+OP_BUILDER(op_show);
 
 /* An evaluator over `in` with op's time, zone and current arena. */
 struct eval op_eval(const struct op *op, const struct batch_cols *in, struct fault *f);

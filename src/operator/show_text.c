@@ -1,5 +1,5 @@
 /* Spark's show() text: Dataset.showString of Spark 4. Widths count UTF-16 units, full-width characters twice. */
-#include "sink/sink.h"
+#include "operator/operator.h"
 
 #include <stdlib.h>
 
@@ -182,7 +182,7 @@ static void records(struct buf *out, const struct buf *texts, const struct cell 
     }
 }
 
-void sink_show(struct buf *out, const struct batch_cols *rows, uint32_t limit, int truncate, bool vertical,
+void show_text(struct buf *out, const struct batch_cols *rows, uint32_t limit, int truncate, bool vertical,
                const struct zone *zone)
 {
     uint32_t nrows = rows->n < limit ? rows->n : limit;
