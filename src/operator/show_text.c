@@ -107,7 +107,7 @@ static void cells_fill(struct buf *texts, struct cell *cells, const struct batch
             else
                 value_display(&raw, &rows->cols[c], i - 1, zone);
             escaped(texts, buf_view(&raw));
-            cut(texts, cells->at, truncate);
+            cut(texts, cells->at, i ? truncate : 0); /* names stay whole */
             cells->n = texts->n - cells->at;
             cells->width = width_of(text_of(texts, cells));
         }
