@@ -39,6 +39,8 @@ int64_t date_to_utc_us(const struct zone *z, int32_t days); /* local midnight */
 int32_t date_add_months(int32_t days, int32_t months);      /* day clamped to the month's end */
 int64_t local_add_months(int64_t local_us, int32_t months); /* the time of day stays */
 const char *zone_name(const struct zone *z);                /* as it was asked for */
+/* "CET", "EDT" at that instant, from the zone's file. `full` has the long name of UTC only; others give the id. */
+const char *zone_abbreviation(const struct zone *z, int64_t us, bool full);
 
 /* -- CAST's texts ------------------------------------------------------------------------------------------------------ */
 /* SparkDateTimeUtils.stringToDate / stringToTimestamp: surrounding white space ignored; false: not one. A text that is a time only
@@ -64,8 +66,11 @@ struct time_pattern;
 CHECK enum err time_pattern_new(struct arena *a, struct str pattern, bool for_parsing, const struct time_pattern **out,
                                 struct fault *f);
 void time_pattern_format(const struct time_pattern *p, int64_t us, const struct zone *z, struct buf *out);
-/* The whole text must match. Fields that the pattern lacks: 1970-01-01 00:00:00. *us: an instant (the text's own zone wins
+/* The whole text must match; *why (NULL allowed) gets java.time's words when it does not. Fields that the pattern lacks: 1970-01-01 00:00:00. *us: an instant (the text's own zone wins
  * over z); with z NULL a local time. */
-bool time_pattern_parse(const struct time_pattern *p, struct str text, const struct zone *z, int64_t *us);
+bool time_pattern_parse(const struct time_pattern *p, struct str text, const struct zone *z, int64_t *us,
+                        struct buf *why);
+/* java.time's words for a day that its month does not have. */
+void invalid_date_text(struct buf *out, int64_t year, int month, int day);
 
 #endif

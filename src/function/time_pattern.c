@@ -69,23 +69,14 @@ struct letter {
     int most;      /* longest run of the letter */
 };
 static const struct letter LETTERS[] = {
-    {'G', F_ERA, 1, 4},
-    {'u', F_YEAR, 0, 10},
-    {'y', F_YEAR_OF_ERA, 0, 6},
-    {'Q', F_QUARTER, 3, 4},
-    {'q', F_QUARTER, 3, 4},
-    {'M', F_MONTH, 3, 4},
-    {'L', F_MONTH, 3, 4},
-    {'d', F_DAY, 0, 2},
-    {'D', F_DAY_OF_YEAR, 0, 3},
-    {'E', F_WEEKDAY, 1, 4},
-    {'F', F_WEEK_OF_MONTH_DAY, 0, 1},
-    {'a', F_AMPM, 1, 1},
-    {'H', F_HOUR, 0, 2},
-    {'h', F_HOUR12, 0, 2},
-    {'K', F_HOUR11, 0, 2},
-    {'k', F_HOUR24, 0, 2},
-    {'m', F_MINUTE, 0, 2},
+    {'G', F_ERA, 1, 4},     {'y', F_YEAR, 0, 10},
+    {'Q', F_QUARTER, 3, 4}, {'q', F_QUARTER, 3, 4},
+    {'M', F_MONTH, 3, 4},   {'L', F_MONTH, 3, 4},
+    {'d', F_DAY, 0, 2},     {'D', F_DAY_OF_YEAR, 0, 3},
+    {'E', F_WEEKDAY, 1, 4}, {'F', F_WEEK_OF_MONTH_DAY, 0, 1},
+    {'a', F_AMPM, 1, 1},    {'H', F_HOUR, 0, 2},
+    {'h', F_HOUR12, 0, 2},  {'K', F_HOUR11, 0, 2},
+    {'k', F_HOUR24, 0, 2},  {'m', F_MINUTE, 0, 2},
     {'s', F_SECOND, 0, 2},
 };
 
@@ -97,39 +88,97 @@ static const struct letter *find_letter(char c)
     return NULL;
 }
 
-static enum err bad_char(struct fault *f, enum err e, struct str pattern, char c)
+/* Would SimpleDateFormat take it? Then Spark says that its reading has changed rather than that it is wrong. */
+static bool legacy_accepts(struct str p)
 {
-    char z[256], letter[2] = {c, 0};
+    bool quote = false;
+    for (size_t i = 0; i < p.n; i++) {
+        char c = p.p[i];
+        if (c == '\'')
+            quote = !quote;
+        if (quote || !((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')))
+            continue;
+        if (!strchr("GyYMLwWDdFEuaHkKhmsSzZX", c))
+            return false;
+        if (c == 'X' && i + 3 < p.n && !memcmp(p.p + i, "XXXX", 4))
+            return false;
+    }
+    return !quote;
+}
+
+/* What is wrong with a pattern: Spark names some of it itself (`own`), the rest is java.time's refusal. */
+static enum err refuse(struct fault *f, enum err own, struct str pattern, char c)
+{
+    char z[256];
     snprintf(z, sizeof z, "'%.*s'", (int)(pattern.n < 200 ? pattern.n : 200), pattern.p);
-    return FAULT(f, e, {"pattern", z}, {"c", letter});
+    if (legacy_accepts(pattern))
+        return FAULT(f, ERR_DATETIME_PATTERN_CHANGED, {"pattern", z},
+                     {"config", "\"spark.sql.legacy.timeParserPolicy\""},
+                     {"docroot", "https://spark.apache.org/docs/latest"});
+    if (own == ERR_DATETIME_WEEK_PATTERN) {
+        char letter[2] = {c, 0};
+        return FAULT(f, own, {"c", letter});
+    }
+    if (own != ERR_OK) {
+        char letter[2] = {c, 0};
+        z[strlen(z) - 1] = 0; /* without the quotes here */
+        return FAULT(f, own, {"pattern", z + 1}, {"c", letter});
+    }
+    char quoted[512];
+    size_t n = 0;
+    for (const char *q = z; *q && n < sizeof quoted - 3; q++) { /* the quotes inside are shown escaped */
+        if (*q == '\'' && q != z && q[1])
+            quoted[n++] = '\\';
+        quoted[n++] = *q;
+    }
+    quoted[n] = 0;
+    return FAULT(f, ERR_DATETIME_PATTERN_INVALID, {"pattern", quoted},
+                 {"docroot", "https://spark.apache.org/docs/latest"});
+}
+
+/* DateTimeFormatterHelper.convertIncompatiblePattern: letters that Spark itself refuses, outside of quotes. */
+static enum err check_letters(struct str p, bool parsing, struct fault *f)
+{
+    static const struct {
+        const char *letters;
+        bool parsing_only;
+        enum err e;
+    } checks[] = {{"YWwuec", false, ERR_DATETIME_WEEK_PATTERN},
+                  {"ABnNp", false, ERR_DATETIME_PATTERN},
+                  {"EFqQ", true, ERR_DATETIME_PATTERN}};
+    for (size_t k = 0; k < sizeof checks / sizeof *checks; k++) {
+        bool quote = false;
+        for (size_t i = 0; i < p.n; i++) {
+            quote ^= p.p[i] == '\'';
+            if (!quote && p.p[i] && strchr(checks[k].letters, p.p[i]) && (parsing || !checks[k].parsing_only))
+                return refuse(f, checks[k].e, p, p.p[i]);
+        }
+    }
+    return ERR_OK;
 }
 
 /* One run of the same letter as an item. */
 static enum err letter_item(struct item *it, char c, int count, bool parsing, struct str pattern, struct fault *f)
 {
     *it = (struct item){.letter = c, .min = count, .max = count};
-    if (strchr("YWwecnNApB", c))
-        return bad_char(f, strchr("YWw", c) ? ERR_DATETIME_WEEK_PATTERN : ERR_DATETIME_PATTERN, pattern, c);
     if (c == 'S') {
         it->kind = ITEM_FRACTION;
         it->min = parsing ? 1 : count;
-        return count <= 9 ? ERR_OK : bad_char(f, ERR_DATETIME_PATTERN_LENGTH, pattern, c);
+        return count <= 9 ? ERR_OK : refuse(f, ERR_OK, pattern, c);
     }
     if (strchr("XxZO", c)) {
         it->kind = ITEM_OFFSET;
         bool ok = c == 'O' ? count == 1 || count == 4 : count <= 5;
-        return ok ? ERR_OK : bad_char(f, ERR_DATETIME_PATTERN_LENGTH, pattern, c);
+        return ok ? ERR_OK : refuse(f, ERR_OK, pattern, c);
     }
     if (c == 'V' || c == 'z' || c == 'v') {
         it->kind = ITEM_ZONE;
         bool ok = c == 'V' ? count == 2 : count <= 4;
-        return ok ? ERR_OK : bad_char(f, c == 'V' ? ERR_DATETIME_PATTERN : ERR_DATETIME_PATTERN_LENGTH, pattern, c);
+        return ok ? ERR_OK : refuse(f, ERR_OK, pattern, c);
     }
     const struct letter *l = find_letter(c);
-    if (!l)
-        return bad_char(f, ERR_DATETIME_PATTERN, pattern, c);
-    if (count > l->most)
-        return bad_char(f, ERR_DATETIME_PATTERN_LENGTH, pattern, c);
+    if (!l || count > l->most)
+        return refuse(f, l && count == 5 && strchr("GMLEQq", c) ? ERR_DATETIME_PATTERN_LENGTH : ERR_OK, pattern, c);
     it->field = l->field;
     if (l->text_from && count >= l->text_from) {
         it->kind = ITEM_TEXT;
@@ -173,11 +222,25 @@ static ptrdiff_t quoted(struct str p, size_t i, struct arena *a, struct str *out
     return -1;
 }
 
+/* y is the proleptic year unless the pattern has an era too (Spark reads y as u). */
+static void mark_era(struct time_pattern *t)
+{
+    bool era = false;
+    for (int i = 0; i < t->n; i++)
+        era |= t->items[i].letter == 'G';
+    for (int i = 0; i < t->n; i++)
+        if (era && t->items[i].letter == 'y')
+            t->items[i].field = F_YEAR_OF_ERA;
+}
+
 enum err time_pattern_new(struct arena *a, struct str p, bool parsing, const struct time_pattern **out, struct fault *f)
 {
     enum { NEST = 16 };
     struct time_pattern *t = ARENA_NEW(a, struct time_pattern);
     int open[NEST], depth = 0;
+    enum err wrong = check_letters(p, parsing, f);
+    if (wrong)
+        return wrong;
     t->items = ARENA_ARRAY(a, p.n + 2 + NEST, struct item);
     for (size_t i = 0; i < p.n;) {
         char c = p.p[i];
@@ -193,23 +256,23 @@ enum err time_pattern_new(struct arena *a, struct str p, bool parsing, const str
         } else if (c == '\'') {
             ptrdiff_t next = quoted(p, i, a, &it->text);
             if (next < 0)
-                return bad_char(f, ERR_DATETIME_PATTERN, p, c);
+                return refuse(f, ERR_OK, p, c);
             it->kind = ITEM_LITERAL;
             i = (size_t)next;
         } else if (c == '[') {
             if (depth == NEST)
-                return bad_char(f, ERR_DATETIME_PATTERN, p, c);
+                return refuse(f, ERR_OK, p, c);
             open[depth++] = t->n;
             it->kind = ITEM_OPTIONAL;
             i++;
         } else if (c == ']') {
             if (!depth)
-                return bad_char(f, ERR_DATETIME_PATTERN, p, c);
+                return refuse(f, ERR_OK, p, c);
             t->items[open[--depth]].end = t->n;
             it->kind = ITEM_END;
             i++;
         } else if (c == '{' || c == '}' || c == '#') {
-            return bad_char(f, ERR_DATETIME_PATTERN, p, c);
+            return refuse(f, ERR_OK, p, c);
         } else {
             it->kind = ITEM_LITERAL;
             it->text = str_sub(p, i, 1);
@@ -221,6 +284,7 @@ enum err time_pattern_new(struct arena *a, struct str p, bool parsing, const str
         t->items[open[--depth]].end = t->n;
         t->items[t->n++] = (struct item){.kind = ITEM_END};
     }
+    mark_era(t);
     *out = t;
     return ERR_OK;
 }
@@ -345,7 +409,7 @@ void time_pattern_format(const struct time_pattern *p, int64_t us, const struct 
             put_offset(out, it, b.offset_s);
             break;
         case ITEM_ZONE:
-            buf_z(out, z ? zone_name(z) : "");
+            buf_z(out, !z ? "" : it->letter == 'V' ? zone_name(z) : zone_abbreviation(z, us, it->max == 4));
             break;
         case ITEM_OPTIONAL:
         case ITEM_END:
@@ -361,6 +425,7 @@ struct parsed {
     int64_t us;
     int32_t offset_s;
     const struct zone *zone;
+    const char *failed_at; /* where the item began that did not match */
 };
 
 static int digit_run(struct str s)
@@ -502,6 +567,7 @@ static bool parse_items(const struct time_pattern *p, int from, int to, struct s
 {
     for (int i = from; i < to; i++) {
         const struct item *it = &p->items[i];
+        const char *began = s->p;
         bool ok = true;
         if (it->kind == ITEM_OPTIONAL) {
             struct str saved = *s;
@@ -535,68 +601,121 @@ static bool parse_items(const struct time_pattern *p, int from, int to, struct s
         default:
             break;
         }
-        if (!ok)
+        if (!ok) {
+            out->failed_at = began;
             return false;
+        }
     }
     return true;
 }
 
-static bool in_range(const struct parsed *r, enum time_field f, int64_t lo, int64_t hi)
-{
-    return !r->has[f] || (r->v[f] >= lo && r->v[f] <= hi);
-}
+/* Fields in the order java.time checks them, by its names. */
+static const struct {
+    enum time_field field;
+    const char *name;
+    int64_t lo, hi;
+} RANGES[] = {
+    {F_YEAR, "Year", -999999999, 999999999}, {F_YEAR_OF_ERA, "YearOfEra", 1, 999999999},
+    {F_MONTH, "MonthOfYear", 1, 12},         {F_DAY, "DayOfMonth", 1, 31},
+    {F_DAY_OF_YEAR, "DayOfYear", 1, 366},    {F_HOUR, "HourOfDay", 0, 23},
+    {F_HOUR24, "ClockHourOfDay", 1, 24},     {F_HOUR12, "ClockHourOfAmPm", 1, 12},
+    {F_HOUR11, "HourOfAmPm", 0, 11},         {F_MINUTE, "MinuteOfHour", 0, 59},
+    {F_SECOND, "SecondOfMinute", 0, 59},
+};
 
-/* The hour of the day from H, k, h+a or K+a. */
-static bool resolve_hour(const struct parsed *r, int64_t *hour)
+static bool check_ranges(const struct parsed *r, struct str text, struct buf *why)
 {
-    *hour = 0;
-    if (!in_range(r, F_HOUR, 0, 23) || !in_range(r, F_HOUR24, 1, 24) || !in_range(r, F_HOUR12, 1, 12) ||
-        !in_range(r, F_HOUR11, 0, 11))
+    for (size_t i = 0; i < sizeof RANGES / sizeof *RANGES; i++) {
+        int64_t v = r->v[RANGES[i].field];
+        if (!r->has[RANGES[i].field] || (v >= RANGES[i].lo && v <= RANGES[i].hi))
+            continue;
+        if (why)
+            buf_fmt(why, "Text '%.*s' could not be parsed: Invalid value for %s (valid values %lld - %lld): %lld",
+                    STR_ARG(text), RANGES[i].name, (long long)RANGES[i].lo, (long long)RANGES[i].hi, (long long)v);
         return false;
-    if (r->has[F_HOUR])
-        *hour = r->v[F_HOUR];
-    else if (r->has[F_HOUR24])
-        *hour = r->v[F_HOUR24] % 24;
-    else if (r->has[F_HOUR12] || r->has[F_HOUR11])
-        *hour = (r->has[F_HOUR12] ? r->v[F_HOUR12] % 12 : r->v[F_HOUR11]) + (r->has[F_AMPM] ? r->v[F_AMPM] * 12 : 0);
-    else if (r->has[F_AMPM]) /* noon or midnight of that half: Spark's default hour of half-day */
-        *hour = r->v[F_AMPM] * 12;
+    }
     return true;
 }
 
-static bool resolve_day(const struct parsed *r, int64_t *days)
+/* The hour of the day from H, k, h+a or K+a; fields are in range. */
+static int64_t resolve_hour(const struct parsed *r)
 {
+    if (r->has[F_HOUR])
+        return r->v[F_HOUR];
+    if (r->has[F_HOUR24])
+        return r->v[F_HOUR24] % 24;
+    int64_t half = r->has[F_AMPM] ? r->v[F_AMPM] * 12 : 0;
+    return half + (r->has[F_HOUR12] ? r->v[F_HOUR12] % 12 : r->has[F_HOUR11] ? r->v[F_HOUR11] : 0);
+}
+
+/* "Invalid date 'February 29' as '2021' is not a leap year" / "Invalid date 'FEBRUARY 30'" (java.time.LocalDate). */
+void invalid_date_text(struct buf *out, int64_t year, int month, int day)
+{
+    if (month == 2 && day == 29) {
+        buf_fmt(out, "Invalid date 'February 29' as '%lld' is not a leap year", (long long)year);
+        return;
+    }
+    buf_z(out, "Invalid date '");
+    for (const char *p = MONTHS[month - 1]; *p; p++)
+        buf_u8(out, (uint8_t)(*p >= 'a' ? *p - 32 : *p));
+    buf_fmt(out, " %d'", day);
+}
+
+static bool resolve_day(const struct parsed *r, struct str text, int64_t *days, struct buf *why)
+{
+    bool has_year = r->has[F_YEAR] || r->has[F_YEAR_OF_ERA];
     int64_t year = r->has[F_YEAR] ? r->v[F_YEAR] : 1970;
     if (r->has[F_YEAR_OF_ERA])
         year = r->has[F_ERA] && !r->v[F_ERA] ? 1 - r->v[F_YEAR_OF_ERA] : r->v[F_YEAR_OF_ERA];
-    if (year < -290308 || year > 294247 || !in_range(r, F_YEAR_OF_ERA, 1, 999999999) || !in_range(r, F_MONTH, 1, 12) ||
-        !in_range(r, F_DAY, 1, 31) || !in_range(r, F_DAY_OF_YEAR, 1, is_leap(year) ? 366 : 365) ||
-        !in_range(r, F_QUARTER, 1, 4))
-        return false;
     int month = r->has[F_MONTH] ? (int)r->v[F_MONTH] : 1, day = r->has[F_DAY] ? (int)r->v[F_DAY] : 1;
-    if (day > days_in_month(year, month))
+    if (day > days_in_month(year, month)) {
+        if (why && has_year) /* java.time resolved it; without a year Spark does, and says only what is wrong */
+            buf_fmt(why, "Text '%.*s' could not be parsed: ", STR_ARG(text));
+        if (why)
+            invalid_date_text(why, year, month, day);
         return false;
+    }
     *days = days_from_civil(year, month, day);
-    if (r->has[F_DAY_OF_YEAR] && !r->has[F_MONTH])
+    if (r->has[F_DAY_OF_YEAR] && !r->has[F_MONTH]) {
         *days = days_from_civil(year, 1, 1) + r->v[F_DAY_OF_YEAR] - 1;
-    if (r->has[F_WEEKDAY] && r->has[F_DAY] && floor_mod(*days + 4, 7) != r->v[F_WEEKDAY])
-        return false;
+        if (r->v[F_DAY_OF_YEAR] == 366 && !is_leap(year)) {
+            if (why)
+                buf_fmt(why,
+                        "Text '%.*s' could not be parsed: Invalid date 'DayOfYear 366' as '%lld' is not a leap year",
+                        STR_ARG(text), (long long)year);
+            return false;
+        }
+    }
     return true;
 }
 
-bool time_pattern_parse(const struct time_pattern *p, struct str text, const struct zone *z, int64_t *us)
+bool time_pattern_parse(const struct time_pattern *p, struct str text, const struct zone *z, int64_t *us,
+                        struct buf *why)
 {
     struct parsed r = {0};
-    int64_t hour, days, local;
-    if (!parse_items(p, 0, p->n, &text, &r) || text.n)
+    struct str rest = text;
+    int64_t days, local;
+    if (!parse_items(p, 0, p->n, &rest, &r)) {
+        if (why)
+            buf_fmt(why, "Text '%.*s' could not be parsed at index %td", STR_ARG(text), r.failed_at - text.p);
         return false;
-    if (!in_range(&r, F_MINUTE, 0, 59) || !in_range(&r, F_SECOND, 0, 59) || !resolve_hour(&r, &hour) ||
-        !resolve_day(&r, &days))
+    }
+    if (rest.n) {
+        if (why)
+            buf_fmt(why, "Text '%.*s' could not be parsed, unparsed text found at index %td", STR_ARG(text),
+                    rest.p - text.p);
         return false;
-    int64_t s = (hour * 60 + (r.has[F_MINUTE] ? r.v[F_MINUTE] : 0)) * 60 + (r.has[F_SECOND] ? r.v[F_SECOND] : 0);
+    }
+    if (!check_ranges(&r, text, why) || !resolve_day(&r, text, &days, why))
+        return false;
+    int64_t s =
+        (resolve_hour(&r) * 60 + (r.has[F_MINUTE] ? r.v[F_MINUTE] : 0)) * 60 + (r.has[F_SECOND] ? r.v[F_SECOND] : 0);
     if (__builtin_mul_overflow(days, US_PER_DAY, &local) ||
-        __builtin_add_overflow(local, s * US_PER_SECOND + r.us, &local))
+        __builtin_add_overflow(local, s * US_PER_SECOND + r.us, &local)) {
+        if (why)
+            buf_z(why, "long overflow");
         return false;
+    }
     if (r.has_offset)
         *us = z ? local - r.offset_s * US_PER_SECOND : local;
     else

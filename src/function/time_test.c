@@ -93,7 +93,7 @@ static void check_pattern(const char *pattern, const char *text, const char *wan
     int64_t us;
     EXPECT(!time_pattern_new(a, str_of(pattern), true, &parse, NULL));
     EXPECT(!time_pattern_new(a, str_of("yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"), false, &print, NULL));
-    if (!time_pattern_parse(parse, str_of(text), zone("UTC"), &us)) {
+    if (!time_pattern_parse(parse, str_of(text), zone("UTC"), &us, NULL)) {
         if (want)
             TEST_FAIL_("%s did not parse as %s", text, pattern);
     } else if (!want) {
@@ -114,7 +114,7 @@ TEST(patterns)
     check_pattern("dd MMM yyyy hh:mm a", "03 feb 2001 12:05 PM", "2001-02-03T12:05:00.000000Z");
     check_pattern("yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]", "2001-02-03T04:05:06.12+01:00", "2001-02-03T03:05:06.120000Z");
     check_pattern("yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]", "2001-02-03T04:05:06", "2001-02-03T04:05:06.000000Z");
-    check_pattern("EEEE, MMMM d, yyyy", "Saturday, February 3, 2001", "2001-02-03T00:00:00.000000Z");
+    check_pattern("MMMM d, yyyy", "February 3, 2001", "2001-02-03T00:00:00.000000Z");
     check_pattern("yy-MM-dd", "01-02-03", "2001-02-03T00:00:00.000000Z");
     check_pattern("yyyy-MM-dd", "2001-02-30", NULL);
     check_pattern("yyyy-MM-dd", "2001-2-3", NULL);
@@ -124,13 +124,19 @@ TEST(patterns)
 
 TEST(bad_patterns_are_named)
 {
+    static const struct {
+        const char *pattern;
+        enum err e;
+    } bad[] = {{"YYYY-MM", ERR_DATETIME_PATTERN_CHANGED},
+               {"e", ERR_DATETIME_WEEK_PATTERN},
+               {"A", ERR_DATETIME_PATTERN},
+               {"MMMMM", ERR_DATETIME_PATTERN_CHANGED},
+               {"yyyy 'open", ERR_DATETIME_PATTERN_INVALID},
+               {"T", ERR_DATETIME_PATTERN_INVALID}};
     struct arena *a = arena_new(0);
     const struct time_pattern *p;
-    struct fault f;
-    EXPECT(time_pattern_new(a, STR("YYYY-MM"), true, &p, &f) == ERR_DATETIME_WEEK_PATTERN);
-    EXPECT(time_pattern_new(a, STR("yyyy-bb"), true, &p, &f) == ERR_DATETIME_PATTERN);
-    EXPECT(time_pattern_new(a, STR("yyyy 'open"), true, &p, &f) == ERR_DATETIME_PATTERN);
-    EXPECT(time_pattern_new(a, STR("yyyyyyy"), true, &p, &f) == ERR_DATETIME_PATTERN_LENGTH);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        EXPECT_INT(time_pattern_new(a, str_of(bad[i].pattern), true, &p, NULL), bad[i].e);
     arena_free(a);
 }
 

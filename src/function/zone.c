@@ -29,6 +29,10 @@ struct zone {
     size_t n;
     int64_t *at_s;     /* UTC seconds of transitions, ascending */
     int32_t *offset_s; /* from at_s[i] on */
+    uint8_t *kind;     /* type of each transition; type_abbr[kind] is the offset of its abbreviation in chars */
+    uint8_t first_kind, type_abbr[256];
+    char *chars;
+    size_t chars_n;
     struct rule rule;
 };
 
@@ -264,7 +268,10 @@ static bool tzif_body(struct rd *r, const struct tzif *h, struct zone *z)
     z->n = h->time;
     z->at_s = calloc(h->time + 1u, sizeof *z->at_s);
     z->offset_s = calloc(h->time + 1u, sizeof *z->offset_s);
-    if (!z->at_s || !z->offset_s)
+    z->kind = calloc(h->time + 1u, 1);
+    z->chars = calloc(h->chars + 1u, 1);
+    z->chars_n = h->chars;
+    if (!z->at_s || !z->offset_s || !z->kind || !z->chars)
         abort();
     for (uint32_t i = 0; i < h->time; i++)
         z->at_s[i] = rd_i64be(r);
@@ -278,12 +285,19 @@ static bool tzif_body(struct rd *r, const struct tzif *h, struct zone *z)
             return false;
         struct rd t = rd_of(str_sub(types, kind * (size_t)6, 6));
         int32_t offset = rd_i32be(&t);
+        rd_u8(&t);
+        z->type_abbr[kind] = rd_u8(&t);
+        if (i < h->time)
+            z->kind[i] = kind;
         if (i < h->time)
             z->offset_s[i] = offset;
         else
             z->first_s = offset;
     }
-    rd_bytes(r, h->chars + h->leap * (size_t)12 + h->isstd + h->isutc);
+    struct str chars = rd_bytes(r, h->chars);
+    if (!r->bad)
+        memcpy(z->chars, chars.p, chars.n);
+    rd_bytes(r, h->leap * (size_t)12 + h->isstd + h->isutc);
     return !r->bad;
 }
 
@@ -362,6 +376,8 @@ const struct zone *zone_find(struct str name, struct fault *f)
     if (!ok || __atomic_load_n(&zones_n, __ATOMIC_RELAXED) >= ZONES_MAX) {
         free(z->at_s);
         free(z->offset_s);
+        free(z->kind);
+        free(z->chars);
         free(z);
         (void)unknown(f, name);
         return NULL;
@@ -393,6 +409,23 @@ int32_t zone_offset_s(const struct zone *z, int64_t utc_us)
             hi = mid;
     }
     return z->offset_s[lo];
+}
+
+/* The newest transition that gave the zone the offset it has at `us` also gave it its name. */
+const char *zone_abbreviation(const struct zone *z, int64_t us, bool full)
+{
+    if (!z->n && z->first_s == 0 && !z->rule.has_dst)
+        return full ? "Coordinated Universal Time" : "UTC";
+    if (!z->n || full)
+        return z->name;
+    int32_t offset = zone_offset_s(z, us);
+    int64_t s = floor_div(us, US_PER_SECOND);
+    uint8_t kind = z->first_kind;
+    for (size_t i = 0; i < z->n; i++)
+        if (z->offset_s[i] == offset && (z->at_s[i] <= s || kind == z->first_kind))
+            kind = z->kind[i];
+    size_t at = z->type_abbr[kind];
+    return at < z->chars_n ? z->chars + at : z->name;
 }
 
 /* java.time.ZonedDateTime.ofLocal: in an overlap the earlier offset, in a gap forward by its length: both are "the offset before". */
