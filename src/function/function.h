@@ -89,6 +89,15 @@ CHECK enum err expr_field(struct bind *b, struct expr *e, struct str name, struc
 CHECK enum err expr_case(struct bind *b, struct expr **args, int nargs, struct expr **out, struct fault *f);
 /* The common type of set operations and CASE branches; false: none. */
 bool type_widen(struct arena *a, const struct type *x, const struct type *y, const struct type **out);
+/*
+ * A window(time, duration[, slide[, start]]) call: its facts and its time argument; false when e is none. Evaluated as it
+ * stands it gives the tumbling window of each row (struct<start,end>); sliding ones and the dropping of rows without a
+ * time are the planner's.
+ */
+struct window_spec {
+    int64_t duration_us, slide_us, start_us;
+};
+bool expr_window(const struct expr *e, struct window_spec *spec, struct expr **time);
 /* Replace constant subtrees by literals (errors stay for run time). */
 CHECK enum err expr_fold(struct bind *b, struct expr **e, struct fault *f);
 /* Call fn on e and everything below, parents first; stop at true. */

@@ -34,11 +34,6 @@ enum plan_kind {
     PLAN_SAMPLE,
 };
 
-/* Facts about a window() call among the grouping expressions (microseconds). */
-struct window_spec {
-    int64_t duration_us, slide_us, start_us;
-};
-
 struct plan_node {
     enum plan_kind kind;
     const struct type *schema; /* STRUCT: the columns this node puts out */
