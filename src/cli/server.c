@@ -1,4 +1,5 @@
 #include "cli/server.h"
+#include "log/log.h"
 #include "os/net.h"
 #include "os/os.h"
 #include "serve/console/console.h"
@@ -10,6 +11,7 @@
 enum { LOOPS_MAX = 64 };
 
 struct server {
+    struct log *log;
     struct loop *loops[LOOPS_MAX];
     int nloops;
     struct console_hooks hooks;
@@ -30,6 +32,31 @@ static void metrics(void *arg, struct console_metrics *m)
     m->v[METRIC_UP_SECONDS] = (double)(os_mono_ns() - s->ready_ns) / 1e9;
     m->v[METRIC_CPU_SECONDS] = (double)os_cpu_ns() / 1e9;
     m->v[METRIC_RSS_BYTES] = (double)os_rss_bytes();
+    struct log_stats l;
+    log_stats(s->log, &l);
+    m->v[METRIC_RECORDS] = (double)l.appended_records;
+    m->v[METRIC_APPENDED_BYTES] = (double)l.appended_bytes;
+    m->v[METRIC_READ_BYTES] = (double)l.read_bytes;
+    m->v[METRIC_SYNCS] = (double)l.syncs;
+    m->v[METRIC_SYNC_SECONDS] = (double)l.sync_ns / 1e9;
+    m->v[METRIC_GROUPS] = (double)l.journal_groups;
+    m->v[METRIC_SEGMENTS] = (double)l.segments;
+    m->v[METRIC_PARTITIONS] = (double)l.partitions;
+    m->v[METRIC_PENDING_BYTES] = (double)log_pending_bytes(s->log);
+}
+
+static enum err open_log(struct server *s, const struct config *config, struct fault *f)
+{
+    struct log_options o = {
+        .dir = config->v[CFG_DATA].text,
+        .segment_bytes = (uint64_t)config->v[CFG_SEGMENT_BYTES].number,
+        .journal_file_bytes = (uint64_t)config->v[CFG_JOURNAL_BYTES].number,
+        .durability_os = config->v[CFG_DURABILITY].number == 1,
+    };
+    if (o.durability_os)
+        os_log(OS_WARN, "server", "durability = os: a power cut loses acknowledged records");
+    enum err e = os_mkdirs(o.dir, f);
+    return e ? e : log_open(&s->log, &o, f);
 }
 
 static enum err start_loops(struct server *s, const struct config *config, struct fault *f)
@@ -62,7 +89,9 @@ enum err server_start(struct server **out, const struct config *config, struct f
     struct server *s = calloc(1, sizeof *s);
     if (!s)
         return FAULT(f, ERR_NOMEM, {"what", "server"});
-    enum err e = start_loops(s, config, f);
+    enum err e = open_log(s, config, f);
+    if (!e)
+        e = start_loops(s, config, f);
     if (!e)
         e = listen_http(s, config, f);
     if (e) {
@@ -82,6 +111,8 @@ void server_stop(struct server *s)
         loop_unlisten_all(s->loops[i]);
     for (int i = 0; i < s->nloops; i++)
         loop_stop(s->loops[i]);
+    if (s->log)
+        log_close(s->log);
     free(s);
 }
 
