@@ -84,6 +84,7 @@ int cmd_dev(const struct cli_command *self, int argc, char **argv);
 int cmd_topic(const struct cli_command *self, int argc, char **argv);
 int cmd_produce(const struct cli_command *self, int argc, char **argv);
 int cmd_consume(const struct cli_command *self, int argc, char **argv);
+int cmd_sql(const struct cli_command *self, int argc, char **argv);
 int cmd_run(const struct cli_command *self, int argc, char **argv);
 int cmd_version(const struct cli_command *self, int argc, char **argv);
 
