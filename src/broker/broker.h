@@ -12,7 +12,7 @@
  * timers, two that may block: cold reads, topic creation). It must not block and must not call back into the broker.
  * Answers of one connection may come out of order (a waiting Fetch): whoever owns the socket puts them in order.
  * Locks: partitions have their own inside log/; groups share one, fetch sessions one, timers one; none is held across a
- * call that waits for the disk, and none while `respond` runs.
+ * call that waits for the disk. The groups' lock may be held while `respond` runs.
  *
  * Durability: an acknowledgement of Produce (acks 1, all) and OffsetCommit is sent when the log says the bytes are on disk;
  * nobody fetches what is not. Groups and offsets live in the topic __consumer_offsets, one partition, in Kafka's formats;
@@ -31,10 +31,10 @@ struct broker_conn;
 
 struct broker_options {
     struct log *log;
-    int32_t default_partitions;      /* num.partitions; 0: 1 */
-    int32_t rebalance_delay_ms;      /* group.initial.rebalance.delay.ms: Kafka's default is 3000, `penstock dev` says 0 */
-    bool no_auto_create;             /* auto.create.topics.enable=false */
-    bool any_replication_factor;     /* accept factors above 1, as one copy: for files written for clusters */
+    int32_t default_partitions;  /* num.partitions; 0: 1 */
+    int32_t rebalance_delay_ms;  /* group.initial.rebalance.delay.ms: Kafka's default is 3000, `penstock dev` says 0 */
+    bool no_auto_create;         /* auto.create.topics.enable=false */
+    bool any_replication_factor; /* accept factors above 1, as one copy: for files written for clusters */
 };
 
 /* Read __consumer_offsets, start the threads. The log outlives the broker. */
@@ -43,7 +43,7 @@ CHECK enum err broker_start(struct broker **out, const struct broker_options *o,
 void broker_stop(struct broker *b);
 
 struct broker_peer {
-    char client_host[64];     /* the client's address, for group descriptions */
+    char client_host[64];      /* the client's address, for group descriptions */
     char advertised_host[256]; /* what Metadata and FindCoordinator answer on this connection */
     uint16_t advertised_port;
     /* Where waits end: run fn(arg) on the connection's own thread. NULL: the broker's timer thread does. */
@@ -70,8 +70,8 @@ struct broker_reply {
     size_t n;
     struct broker_piece *pieces; /* malloc'ed, by rising `at` */
     size_t npieces;
-    int32_t throttle_ms;   /* what the reply tells the client: read no more from it for so long */
-    const char *why;       /* BROKER_CLOSE: a static text for the log */
+    int32_t throttle_ms; /* what the reply tells the client: read no more from it for so long */
+    const char *why;     /* BROKER_CLOSE: a static text for the log */
 };
 void broker_reply_free(struct broker_reply *r); /* bytes, pieces, slices */
 /* All bytes in one malloc'ed block; NULL when out of memory. For tests and the simulator. */

@@ -1,0 +1,157 @@
+/* Produce: each partition's batches go to the log; the answer leaves when the last of them is on disk. */
+#include "broker/broker_int.h"
+
+#include <stdio.h>
+
+/* Bytes that wait for the disk before producers are told to slow down, and for how long. */
+enum { THROTTLE_FROM_BYTES = 64 << 20, THROTTLE_MS = 50 };
+
+struct produce {
+    struct request *rq;
+    struct kafka_produce_response *response;
+    atomic_int left; /* appends on their way, and one for handle_produce itself */
+    atomic_bool failed;
+};
+
+struct produce_slot { /* one partition: what the committer's callback needs */
+    struct produce *op;
+    struct kafka_produce_partition_response *out;
+};
+
+static void produce_done(struct produce *op)
+{
+    const struct kafka_produce_request *q = op->rq->body;
+    struct kafka_produce_response *r = op->response;
+
+    if (atomic_fetch_sub(&op->left, 1) > 1)
+        return;
+    if (q->acks == 0) {
+        /* nothing can be said about an error but by closing, as Kafka does: the producer then asks for metadata */
+        if (atomic_load(&op->failed))
+            request_close(op->rq, "a produce request with acks=0 failed");
+        else
+            request_silent(op->rq);
+        return;
+    }
+    if (log_pending_bytes(op->rq->b->log) > THROTTLE_FROM_BYTES)
+        r->throttle_time_ms = THROTTLE_MS;
+    request_reply_slices(op->rq, r, NULL, r->throttle_time_ms);
+}
+
+static void fill(struct arena *a, struct kafka_produce_partition_response *out, enum log_status status,
+                 const struct log_append_result *r)
+{
+    out->error_code = (int16_t)status;
+    out->log_start_offset = r->log_start;
+    if (status == LOG_OK) {
+        out->base_offset = r->base_offset;
+        out->log_append_time_ms = r->log_append_time_ms;
+    } else {
+        out->base_offset = -1;
+        if (a && r->message[0])
+            out->error_message = arena_str(a, str_of(r->message));
+    }
+}
+
+/* On the committer's thread. */
+static void appended(void *arg, const struct log_append_result *result)
+{
+    struct produce_slot *slot = arg;
+
+    fill(NULL, slot->out, result->status, result);
+    if (result->status != LOG_OK)
+        atomic_store(&slot->op->failed, true);
+    produce_done(slot->op);
+}
+
+static void refuse(struct produce *op, struct kafka_produce_partition_response *out, int16_t code)
+{
+    out->error_code = code;
+    out->base_offset = -1;
+    atomic_store(&op->failed, true);
+}
+
+static void produce_one(struct produce *op, struct str topic, const struct kafka_produce_partition *in,
+                        struct kafka_produce_partition_response *out, int16_t unknown)
+{
+    struct request *rq = op->rq;
+    const struct kafka_produce_request *q = rq->body;
+    struct produce_slot *slot;
+    struct log_partition *p;
+    struct log_append_result result = {.log_start = -1, .base_offset = -1, .log_append_time_ms = -1};
+    enum log_status status;
+
+    out->index = in->index;
+    if (q->transactional_id.p) {
+        refuse(op, out, KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        return;
+    }
+    if (!topic.p || !(p = log_partition(rq->b->log, topic, in->index))) {
+        refuse(op, out, unknown);
+        return;
+    }
+    if (in->records.n == 0) {
+        refuse(op, out, KAFKA_E_INVALID_RECORD);
+        log_partition_release(p);
+        return;
+    }
+    slot = ARENA_NEW(rq->arena, struct produce_slot);
+    *slot = (struct produce_slot){op, out};
+    atomic_fetch_add(&op->left, 1);
+    /* the frame is ours to patch: the decoder only lent it as const */
+    status = log_append(p, (char *)(uintptr_t)in->records.p, in->records.n, q->acks ? appended : NULL, slot, &result);
+    if (status != LOG_OK || q->acks == 0) {
+        if (status != LOG_OK) {
+            fill(rq->arena, out, status, &result);
+            atomic_store(&op->failed, true);
+        }
+        atomic_fetch_sub(&op->left, 1); /* done is not called; the handler's own count is still there */
+    }
+    log_partition_release(p);
+}
+
+static void produce_topic(struct produce *op, const struct kafka_produce_topic *in,
+                          struct kafka_produce_topic_response *out)
+{
+    struct request *rq = op->rq;
+    const struct kafka_produce_request *q = rq->body;
+    bool by_id = rq->version >= 13, bad_acks = q->acks < -1 || q->acks > 1;
+    struct str name = by_id ? topic_name_by_id(rq->b, in->topic_id, rq->arena) : in->name;
+
+    out->name = in->name;
+    out->topic_id = in->topic_id;
+    out->partition_responses.n = in->partition_data.n;
+    for (int32_t i = 0; i < in->partition_data.n; i++) {
+        struct kafka_produce_partition_response *one = &out->partition_responses.p[i];
+
+        if (bad_acks) {
+            one->index = in->partition_data.p[i].index;
+            refuse(op, one, KAFKA_E_INVALID_REQUIRED_ACKS);
+        } else {
+            produce_one(op, name, &in->partition_data.p[i], one,
+                        by_id ? KAFKA_E_UNKNOWN_TOPIC_ID : KAFKA_E_UNKNOWN_TOPIC_OR_PARTITION);
+        }
+    }
+}
+
+void handle_produce(struct request *rq)
+{
+    const struct kafka_produce_request *q = rq->body;
+    struct produce *op = ARENA_NEW(rq->arena, struct produce);
+
+    atomic_fetch_add(&rq->b->produce_requests, 1);
+    *op = (struct produce){.rq = rq, .response = KAFKA_NEW(rq->arena, produce_response), .left = 1};
+    op->response->responses.n = q->topic_data.n;
+    op->response->responses.p = KAFKA_ARRAY(rq->arena, produce_topic_response, (size_t)q->topic_data.n);
+    for (int32_t i = 0; i < q->topic_data.n; i++) /* all memory first: callbacks may run beside this thread */
+        op->response->responses.p[i].partition_responses.p =
+            KAFKA_ARRAY(rq->arena, produce_partition_response, (size_t)q->topic_data.p[i].partition_data.n);
+    for (int32_t i = 0; i < q->topic_data.n; i++) {
+        /* names are answered after the frame is gone */
+        struct kafka_produce_topic *in = &q->topic_data.p[i];
+
+        in->name = arena_str(rq->arena, in->name);
+        produce_topic(op, in, &op->response->responses.p[i]);
+    }
+    produce_done(op);
+}
