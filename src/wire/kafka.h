@@ -169,6 +169,9 @@ struct kafka_splices {
 void kafka_encode(const struct kafka_shape *s, int16_t version, bool flexible, const void *in, struct buf *b,
                   struct kafka_splices *splices);
 
+/* The message as JSON, as Kafka's JsonConverter classes print it; records are shown as empty. For logs and tests. */
+void kafka_json(struct buf *b, const struct kafka_shape *s, int16_t version, const void *value);
+
 static inline bool kafka_flexible(const struct kafka_api *api, int16_t version)
 {
     return version >= api->flexible;

@@ -31,7 +31,7 @@ struct kconn {
     struct broker_conn *broker_conn;
     char client[80];
     /* below: the loop's thread only */
-    uint64_t asked, sent; /* requests begun, answers sent */
+    uint64_t asked, sent;            /* requests begun, answers sent */
     struct pending *ring[IN_FLIGHT]; /* answers that came before their turn */
     uint64_t throttle_timer;
     bool ending;
