@@ -5,6 +5,7 @@
 #         answers; the settings after DIR are added to its configuration. DIR keeps configuration, data, log and pid.
 # stop    ends the broker of DIR cleanly and waits for it.
 # tool    runs one of Kafka's command line tools, for example: tool org.apache.kafka.tools.TopicCommand --list ...
+# manual: yes
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)

@@ -4,6 +4,7 @@
 # messages  *.golden: every message of the APIs penstock serves, in every version, as Kafka's own classes write it
 # live      live/*.golden: request and response frames exchanged with a running broker;
 #           segments/*.golden: the log directories that the broker wrote meanwhile
+# manual: yes
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# manual: yes
 """kafka-segments.py DATA_DIR OUT_DIR TOPIC-PARTITION...: turn log directories of a stopped broker into text fixtures.
 
 Each OUT_DIR/<topic-partition>.golden holds one line `file NAME HEX` per file of the directory (- for an empty file), and

@@ -1,25 +1,23 @@
 #!/usr/bin/env bash
 # setup.sh [clients|kafka|spark|all]: fetch what the oracles need, once; a second run finds everything and does nothing.
 #
-#   clients   build/venv: a Python with the unmodified clients that tests run (pyspark-client, confluent-kafka, kafka-python)
+#   clients   build/venv: a Python with the unmodified clients that tests run (`make venv`)
 #   kafka     build/oracle/kafka/*.jar: Apache Kafka 4.3.1, broker and command line tools
 #   spark     build/oracle/spark-venv: full PySpark 4.2.0 with its JVM jars; build/oracle/spark/*.jar: its Kafka source
 #   all       the three of them (the default)
 #
 # Only the package registries are used (Debian, PyPI, Maven Central). A missing Debian package is installed as root or with
-# `sudo -n`; otherwise the command to type is printed and the exit status is 2. ORACLE_DIR and VENV_DIR name other places
-# than build/oracle and build/venv, so that several work trees can share one copy.
+# `sudo -n`; otherwise the command to type is printed and the exit status is 2. ORACLE_DIR names another place than
+# build/oracle, so that several work trees can share one copy.
+# manual: yes
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 oracle=${ORACLE_DIR:-$root/build/oracle}
-venv=${VENV_DIR:-$root/build/venv}
 
-client_packages="pyspark-client==4.2.0 pandas==2.3.3 numpy<2.4 pyarrow==22.0.0 grpcio==1.76.0 grpcio-status==1.76.0
-    protobuf==6.33.6 googleapis-common-protos==1.72.0 zstandard==0.25.0 confluent-kafka==2.12.2 kafka-python==2.3.0"
 spark_packages="pyspark==4.2.0 pandas==2.3.3 numpy<2.4 pyarrow==22.0.0"
 
-# need_debian COMMAND PACKAGE...: installs the packages when COMMAND succeeds not.
+# need_debian COMMAND PACKAGE...: installs the packages when COMMAND does not succeed.
 need_debian() {
     local test=$1
     shift
@@ -39,7 +37,7 @@ need_debian() {
     bash -c "$test" >/dev/null 2>&1 || { echo "still missing after installing $*: $test" >&2; exit 1; }
 }
 
-# stamp FILE TEXT: whether FILE says that exactly TEXT is installed already.
+# stamped FILE TEXT: whether FILE says that exactly TEXT is installed already.
 stamped() {
     [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]
 }
@@ -81,7 +79,7 @@ need_java() {
 
 for piece in ${@:-all}; do
     case $piece in
-    clients) python_env "$venv" $client_packages ;;
+    clients) make -C "$root" --no-print-directory venv ;;
     kafka)
         need_java
         jars "$oracle/kafka" "$here/pom-kafka.xml"

@@ -4,6 +4,7 @@
 # start   runs local[1] on 127.0.0.1:PORT with the session time zone UTC and one shuffle partition, adds the settings after
 #         DIR, and returns when the port answers. DIR keeps its log, warehouse and pid; the console sink prints into DIR/server.log.
 # stop    ends the server of DIR and waits for it.
+# manual: yes
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)

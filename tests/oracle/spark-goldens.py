@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# manual: yes
 """spark-goldens.py [FILE.in ...]: run tests/sql/**/*.in on real Spark 4.2.0 and write the .golden beside each.
 
 One warm local[1] session runs everything, with Spark's defaults (ANSI mode) and the session time zone UTC, unless the input

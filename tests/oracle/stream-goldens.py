@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
+# manual: yes
 """stream-goldens.py [FILE.test ...]: run tests/stream/*.test on real Spark 4.2.0 and Kafka 4.3.1 and write what came of each
 below its `== recorded` line.
 
 Needs `tests/oracle/setup.sh` and runs with the Python of build/venv: the script that records is the client that
-tests/run_same.py uses on penstock.
+tests/stream/same.py uses on penstock.
 """
 
 import glob

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""run_same.py [--target penstock|spark] [FILE.test ...]: run tests/stream/*.test and compare with what real Spark recorded.
+# limit: 600
+"""same.py [--target penstock|spark] [FILE.test ...]: run tests/stream/*.test and compare with what real Spark recorded.
 
 Every file gets a penstock of its own (or, with --target spark, they share one real stack: that checks the recordings).
-Runs with the Python of build/venv (tests/oracle/setup.sh clients). Files listed in tests/stream/known-gaps.txt, one name a line with
+Runs with build/venv/bin/python. Files listed in tests/stream/known-gaps.txt, one name a line with
 the reason after it, must still differ.
 """
 
@@ -14,8 +15,9 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-GAPS = os.path.join(HERE, "stream", "known-gaps.txt")
-sys.path[:0] = [HERE, os.path.join(HERE, "oracle")]
+GAPS = os.path.join(HERE, "known-gaps.txt")
+TESTS = os.path.dirname(HERE)
+sys.path[:0] = [TESTS, os.path.join(TESTS, "oracle")]
 sys.dont_write_bytecode = True
 
 import penstock_server  # noqa: E402
@@ -50,7 +52,7 @@ def main():
     gaps = known_gaps() if args.target == "penstock" else set()
     passed = failed = 0
     with real_stack() if args.target == "spark" else contextlib.nullcontext() as shared:
-        for path in args.files or sorted(glob.glob(os.path.join(HERE, "stream", "*.test"))):
+        for path in args.files or sorted(glob.glob(os.path.join(HERE, "*.test"))):
             test = stream_test.Test(path)
             try:
                 with contextlib.nullcontext(shared) if shared else penstock_server.running() as server:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""run_sql.py [--remote sc://HOST:PORT] [--update-gaps] [FILE.golden ...]: run what real Spark recorded on penstock.
+# limit: 420
+"""goldens.py [--remote sc://HOST:PORT] [--update-gaps] [FILE.golden ...]: run what real Spark recorded on penstock.
 
-Every block of tests/sql/**/*.golden runs through the unmodified PySpark client (build/venv, see tests/oracle/setup.sh) and
+Every block of tests/sql/**/*.golden runs through the unmodified PySpark client (build/venv/bin/python) and
 must give the same schema, rows and errors. Without --remote a penstock of this tree is started for it. Statements listed in
 tests/sql/known-gaps.txt are those that penstock does not answer as Spark does yet: they must still differ, so that the list
 only shrinks; --update-gaps writes the list anew.
@@ -15,9 +16,9 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
-GAPS = os.path.join(HERE, "sql", "known-gaps.txt")
-sys.path.insert(0, HERE)
+ROOT = os.path.dirname(os.path.dirname(HERE))
+GAPS = os.path.join(HERE, "known-gaps.txt")
+sys.path.insert(0, os.path.dirname(HERE))
 sys.dont_write_bytecode = True
 
 import penstock_server  # noqa: E402
@@ -53,7 +54,7 @@ def read_gaps():
 
 def write_gaps(names):
     with open(GAPS, "w", encoding="utf-8") as f:
-        f.write("# Statements that penstock does not answer as Spark does yet: tests/run_sql.py --update-gaps\n")
+        f.write("# Statements that penstock does not answer as Spark does yet: tests/sql/goldens.py --update-gaps\n")
         f.writelines(name + "\n" for name in names)
 
 
@@ -84,7 +85,7 @@ def main():
     parser.add_argument("files", nargs="*")
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    paths = args.files or sorted(glob.glob(os.path.join(HERE, "sql/**/*.golden"), recursive=True))
+    paths = args.files or sorted(glob.glob(os.path.join(HERE, "**/*.golden"), recursive=True))
     known = read_gaps()
     gaps = set() if args.update_gaps else known
     found, kinds, passed, failed = [], collections.Counter(), 0, 0
