@@ -148,7 +148,7 @@ static void recycle(struct log *l, uint64_t gen)
             continue;
         }
         j->full.p[i] = j->full.p[--j->full.n];
-        if (j->spare.n < SPARE_FILES && file.size >= l->o.journal_file_bytes) {
+        if (j->spare.n < SPARE_FILES && file.size >= j->current.size) {
             vec_push(&j->spare, file);
             continue;
         }
@@ -180,6 +180,10 @@ enum err checkpoint(struct log *l, bool clean, struct fault *f)
     struct journal *j = &l->journal;
     os_mutex_lock(j->lock);
     uint64_t gen = j->current.gen, seq = j->gen_seq;
+    if (clean) { /* the committer has stopped: no frame is needed any more */
+        gen++;
+        seq = j->seq;
+    }
     os_mutex_unlock(j->lock);
     size_t n = log_all_partitions(l, &all);
     struct dirty *d = calloc(n + 1, sizeof *d);

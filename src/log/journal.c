@@ -50,13 +50,21 @@ enum err journal_make_file(struct log *l, uint64_t size, struct journal_file *ou
     return e;
 }
 
-bool journal_wants_spare(struct log *l)
+/* Files double up to the configured size: who writes little never pays for large ones. Under the lock. */
+static uint64_t next_size(struct log *l)
+{
+    uint64_t doubled = l->journal.current.size * 2;
+    return doubled < l->o.journal_file_bytes ? doubled : l->o.journal_file_bytes;
+}
+
+/* The size of a spare file that ought to be made now, or 0. */
+uint64_t journal_wants_spare(struct log *l)
 {
     struct journal *j = &l->journal;
     os_mutex_lock(j->lock);
-    bool wants = j->spare.n == 0 && j->current.used > j->current.size / 2;
+    uint64_t size = j->spare.n == 0 && j->current.used > j->current.size / 2 ? next_size(l) : 0;
     os_mutex_unlock(j->lock);
-    return wants;
+    return size;
 }
 
 /* Take a spare file of at least `need` bytes; under the lock. */
@@ -82,6 +90,7 @@ static void next_file(struct log *l, uint64_t frame)
     struct journal_file next;
     bool complained = false;
     os_mutex_lock(j->lock);
+    uint64_t size = next_size(l);
     vec_push(&j->full, j->current);
     j->gen_seq = j->seq;
     j->current = (struct journal_file){.gen = ++j->gen}; /* checkpoints may now recycle all that are full */
@@ -92,8 +101,7 @@ static void next_file(struct log *l, uint64_t frame)
                 break;
             os_mutex_unlock(j->lock);
             struct fault f;
-            uint64_t size = need > l->o.journal_file_bytes ? need : l->o.journal_file_bytes;
-            enum err e = journal_make_file(l, size, &next, &f);
+            enum err e = journal_make_file(l, need > size ? need : size, &next, &f);
             os_mutex_lock(j->lock);
             if (!e)
                 break;

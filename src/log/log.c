@@ -128,9 +128,10 @@ static void make_spare(struct log *l)
 {
     struct journal_file file;
     struct fault f;
-    if (!journal_wants_spare(l))
+    uint64_t size = journal_wants_spare(l);
+    if (!size)
         return;
-    if (journal_make_file(l, l->o.journal_file_bytes, &file, &f)) {
+    if (journal_make_file(l, size, &file, &f)) {
         os_log(OS_WARN, "log", "no spare journal file: %s", fault_message(&f));
         return;
     }
@@ -355,7 +356,7 @@ static void save_partition(struct log_partition *p)
     enum err e = ERR_OK;
     if (s && !p->failed && !p->deleted) {
         e = segment_flush_index(s, true, &f);
-        if (!e && p->producers.n)
+        if (!e)
             e = producers_save(&p->producers, p->dir, p->log_end, os_now_ms(), &f);
         if (!e && s->reserved > s->size)
             e = os_truncate(s->file, s->size, &f);

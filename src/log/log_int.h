@@ -232,7 +232,8 @@ bool journal_has_room(struct log *l, size_t n);
 void journal_add(struct log *l, const struct waiter *w, const char *bytes, size_t n);
 /* Make a zero-written file of at least `size` bytes. */
 CHECK enum err journal_make_file(struct log *l, uint64_t size, struct journal_file *out, struct fault *f);
-bool journal_wants_spare(struct log *l);
+/* The size of a spare file that ought to be made now, or 0. */
+uint64_t journal_wants_spare(struct log *l);
 
 /* -- the log ------------------------------------------------------------------------------------------------------------ */
 struct topic {

@@ -211,6 +211,7 @@ enum err os_reserve(struct os_file *file, uint64_t offset, uint64_t n, struct fa
     return ERR_OK;
 }
 
+/* In steps, each flushed: one flush of many megabytes would hold up everyone else's syncs. */
 enum err os_write_zeros(struct os_file *file, uint64_t n, struct fault *f)
 {
     static const char zeros[256 << 10];
@@ -218,9 +219,9 @@ enum err os_write_zeros(struct os_file *file, uint64_t n, struct fault *f)
         enum err e = os_pwrite(file, zeros, n - at < sizeof zeros ? n - at : sizeof zeros, at, f);
         if (e)
             return e;
+        if (!os_twin)
+            (void)!fdatasync(file->fd); /* an error shows again at the first sync that promises something */
     }
-    if (!os_twin)
-        (void)!fdatasync(file->fd); /* an error shows again at the first sync that promises something */
     return ERR_OK;
 }
 
