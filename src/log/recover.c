@@ -125,7 +125,7 @@ static enum err open_segments(struct log_partition *p, int64_t recovery_point, b
         struct segment *s;
         if ((e = segment_open(&s, p->dir, list.base.p[i], false, f)))
             break;
-        if (p->segments.n && list.base.p[i] > recovery_point && !keep_tail) {
+        if (p->segments.n && list.base.p[i] >= recovery_point && !keep_tail) {
             e = segment_unlink(s, f); /* all of it is in the journal */
             segment_free(s);
             p->dir_dirty = true;

@@ -1,0 +1,15 @@
+# make test-powercut: SEEDS=1000 power cuts in the simulator; SEED=n replays one, aloud. NOSYNC=1 shows that the test sees a
+# disk whose syncs do nothing; test-powercut-sites takes each sync call site away in turn and shows the first seed to fail.
+SEEDS ?= 1000
+POWERCUT := $(B)/tests/sim/powercut
+
+$(POWERCUT): $(B)/tests/sim/powercut.o $(B)/tests/sim/truth.o $(B)/libpenstock.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+-include $(B)/tests/sim/powercut.d $(B)/tests/sim/truth.d
+
+test-powercut: $(POWERCUT)
+	@$(POWERCUT) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(NOSYNC),--nosync) $(if $(DROP),--drop $(DROP))
+test-powercut-sites: $(POWERCUT)
+	@$(POWERCUT) --sites --seeds $(SEEDS)
+.PHONY: test-powercut test-powercut-sites

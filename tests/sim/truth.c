@@ -1,0 +1,253 @@
+#include "truth.h"
+
+#include "os/sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int complaints;
+
+__attribute__((format(printf, 2, 3))) static void complain(const struct truth *t, const char *fmt, ...)
+{
+    va_list ap;
+    complaints++;
+    if (t->quiet || complaints > 10)
+        return;
+    va_start(ap, fmt);
+    fprintf(stderr, "  ");
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+}
+
+/* "a ATTEMPT RECORD COUNT " and a filler whose length and letters follow from the attempt. */
+static size_t value_of(int number, int record, int count, char out[4096])
+{
+    size_t n = (size_t)snprintf(out, 4096, "a %d %d %d ", number, record, count);
+    size_t fill =
+        (size_t)((unsigned)(number * 2654435761u + (unsigned)record * 40503u) >> 5) % (number % 7 ? 200 : 1400);
+    for (size_t i = 0; i < fill; i++)
+        out[n++] = (char)('a' + (number + record + (int)i * (number % 11)) % 26);
+    return n;
+}
+
+void truth_batch(const struct t_attempt *a, int number, int64_t producer_id, struct buf *out)
+{
+    struct batch_writer w;
+    char value[4096];
+    batch_begin(&w, out, a->ts, a->codec);
+    if (a->producer >= 0) {
+        w.producer_id = producer_id;
+        w.producer_epoch = 0;
+        w.base_sequence = a->seq;
+    }
+    for (int i = 0; i < a->count; i++) {
+        size_t n = value_of(number, i, a->count, value);
+        batch_record(&w, a->ts + i % 3, STR("key"), str_make(value, n), NULL, 0);
+    }
+    if (batch_end(&w, NULL))
+        abort();
+}
+
+/* -- one partition --------------------------------------------------------------------------------------------------------- */
+
+struct walk {
+    struct truth *t;
+    int topic, part;
+    int64_t next;
+    int64_t *found; /* per attempt: base offset + 1 where it was found */
+    struct arena *a;
+    struct {
+        int64_t *p;
+        size_t n, cap;
+    } times; /* per record */
+};
+
+static void check_value(struct walk *w, const struct record *r, int64_t base, int index)
+{
+    int number, record, count;
+    char head[64], want[4096];
+    snprintf(head, sizeof head, "%.*s", (int)(r->value.n < 63 ? r->value.n : 63), r->value.p ? r->value.p : "");
+    if (sscanf(head, "a %d %d %d ", &number, &record, &count) != 3 || number < 0 || number >= w->t->nattempts) {
+        complain(w->t, "offset %lld holds what nobody wrote", (long long)r->offset);
+        return;
+    }
+    const struct t_attempt *a = &w->t->attempts[number];
+    size_t n = value_of(number, index, a->count, want);
+    if (a->topic != w->topic || a->part != w->part || record != index || count != a->count ||
+        !str_eq(r->value, str_make(want, n)))
+        complain(w->t, "offset %lld: record %d of attempt %d is not as it was sent", (long long)r->offset, record,
+                 number);
+    if (index)
+        return;
+    if (w->found[number])
+        complain(w->t, "attempt %d is there twice: at %lld and %lld", number, (long long)w->found[number] - 1,
+                 (long long)base);
+    w->found[number] = base + 1;
+}
+
+static void walk_batch(struct walk *w, const struct batch *b)
+{
+    struct record_iter it;
+    struct record r;
+    bool got = true;
+    if (!batch_crc_ok(b))
+        complain(w->t, "a bad CRC at offset %lld", (long long)b->base_offset);
+    if (records_begin(&it, b, w->a, 1 << 24, NULL)) {
+        complain(w->t, "a batch at %lld cannot be read", (long long)b->base_offset);
+        return;
+    }
+    for (int i = 0; records_next(&it, &r, &got, NULL) == ERR_OK && got; i++) {
+        if (r.offset != w->next)
+            complain(w->t, "offset %lld where %lld was expected", (long long)r.offset, (long long)w->next);
+        w->next = r.offset + 1;
+        check_value(w, &r, b->base_offset, i);
+        if (w->times.n == w->times.cap) {
+            w->times.cap = w->times.cap ? w->times.cap * 2 : 64;
+            if (!(w->times.p = realloc(w->times.p, w->times.cap * sizeof *w->times.p)))
+                abort();
+        }
+        w->times.p[w->times.n++] = r.timestamp_ms;
+        w->t->recovered_records++;
+    }
+}
+
+static void walk_partition(struct walk *w, struct log_partition *p)
+{
+    struct log_slice *s;
+    for (;;) {
+        enum log_status status = log_read(p, w->next, 1 + sim_random(20000), true, false, &s);
+        if (status)
+            complain(w->t, "reading at %lld: status %d", (long long)w->next, status);
+        if (status || !s)
+            break;
+        struct str rest = log_slice_bytes(s);
+        struct batch b;
+        while (rest.n && !batch_parse(rest, &b, NULL)) {
+            if (b.base_offset + b.last_offset_delta >= w->next)
+                walk_batch(w, &b);
+            rest = str_sub(rest, b.all.n, rest.n);
+        }
+        if (rest.n)
+            complain(w->t, "a slice at %lld ends in the middle of a batch", (long long)w->next);
+        log_slice_release(s);
+        arena_reset(w->a);
+    }
+}
+
+/* ListOffsets by timestamp against what the walk saw. */
+static void check_times(struct walk *w, struct log_partition *p)
+{
+    for (int i = 0; i < 12 && w->times.n; i++) {
+        int64_t ts = w->times.p[sim_random(w->times.n)] + (int64_t)sim_random(3) - 1, offset, found, want = -1;
+        for (size_t k = 0; k < w->times.n && want < 0; k++)
+            if (w->times.p[k] >= ts)
+                want = (int64_t)k;
+        enum log_status status = log_offset_for_time(p, ts, &offset, &found);
+        if (status || offset != want)
+            complain(w->t, "the first offset at or after %lld is %lld, not %lld (status %d)", (long long)ts,
+                     (long long)want, (long long)offset, status);
+    }
+}
+
+static void check_partition(struct truth *t, struct log *l, int topic, int part, int64_t *found)
+{
+    struct t_topic *x = &t->topics[topic];
+    struct log_partition *p = log_partition(l, str_of(x->name), part);
+    if (!p) {
+        if (part < x->parts)
+            complain(t, "%s-%d is gone", x->name, part);
+        return;
+    }
+    struct walk w = {.t = t, .topic = topic, .part = part, .found = found, .a = arena_new(0)};
+    walk_partition(&w, p);
+    struct log_offsets o = log_partition_offsets(p);
+    if (w.next != o.high_watermark || o.log_end != o.high_watermark)
+        complain(t, "%s-%d reads up to %lld, its high watermark is %lld", x->name, part, (long long)w.next,
+                 (long long)o.high_watermark);
+    if (w.next < x->seen[part])
+        complain(t, "%s-%d ends at %lld, a reader had seen %lld", x->name, part, (long long)w.next,
+                 (long long)x->seen[part]);
+    check_times(&w, p);
+    free(w.times.p);
+    arena_free(w.a);
+    log_partition_release(p);
+}
+
+/* -- everything ---------------------------------------------------------------------------------------------------------------- */
+
+static void check_topic(struct truth *t, struct log *l, int i, int64_t *found, struct arena *a)
+{
+    struct t_topic *x = &t->topics[i];
+    struct log_topic topic;
+    bool there = log_topic_get(l, str_of(x->name), a, &topic);
+    if (there && x->state == CREATING && i == t->ntopics - 1) { /* the answer was lost, the topic is not: or it is */
+        bool mine = true;
+        for (int k = 0; k < i; k++)
+            mine = mine && memcmp(t->topics[k].id.b, topic.id.b, 16) != 0;
+        if (mine) {
+            x->id = topic.id;
+            x->state = LIVE;
+            x->parts = topic.partitions;
+        }
+    }
+    there = there && !memcmp(topic.id.b, x->id.b, 16);
+    if (x->state == CREATING)
+        x->state = DELETED; /* it never was */
+    else if (x->state == DELETED && there)
+        complain(t, "the deleted topic %s is back", x->name);
+    else if (x->state == LIVE && !there)
+        complain(t, "topic %s is gone", x->name);
+    else if (x->state == DELETING)
+        x->state = there ? LIVE : DELETED;
+    if (x->state != LIVE || !there)
+        return;
+    if (topic.partitions < x->parts || topic.partitions > x->parts_tried)
+        complain(t, "topic %s has %d partitions, told were %d", x->name, topic.partitions, x->parts);
+    x->parts = topic.partitions;
+    for (int part = 0; part < x->parts; part++)
+        check_partition(t, l, i, part, found);
+}
+
+static void check_facts(struct truth *t, struct log *l, struct arena *a)
+{
+    for (int i = 0; i < FACTS; i++) {
+        char key[16];
+        struct str value;
+        int64_t version = 0;
+        snprintf(key, sizeof key, "fact-%d", i);
+        if (log_fact_get(l, str_of(key), a, &value) && !str_to_i64(value, &version))
+            complain(t, "%s is not a number", key);
+        if (version < t->facts_acked[i] || version > t->facts_tried[i])
+            complain(t, "%s is %lld, told was %d", key, (long long)version, t->facts_acked[i]);
+        t->facts_acked[i] = t->facts_tried[i] = (int)version;
+    }
+}
+
+int truth_check(struct truth *t, struct log *l)
+{
+    struct arena *a = arena_new(0);
+    int64_t *found = calloc(ATTEMPTS, sizeof *found);
+    if (!found)
+        abort();
+    complaints = 0;
+    for (int i = 0; i < t->ntopics; i++)
+        check_topic(t, l, i, found, a);
+    for (int i = 0; i < t->nattempts; i++) {
+        struct t_attempt *x = &t->attempts[i];
+        if (t->topics[x->topic].state != LIVE || !x->acked)
+            continue;
+        t->checked_acks++;
+        if (!found[i])
+            complain(t, "attempt %d was acknowledged at %s-%d offset %lld and is gone", i, t->topics[x->topic].name,
+                     x->part, (long long)x->base);
+        else if (found[i] - 1 != x->base)
+            complain(t, "attempt %d was acknowledged at offset %lld and is at %lld", i, (long long)x->base,
+                     (long long)found[i] - 1);
+    }
+    check_facts(t, l, a);
+    free(found);
+    arena_free(a);
+    return complaints;
+}

@@ -1,0 +1,58 @@
+/*
+ * truth: what the outside world was told, kept where no power cut reaches it (memory shared between processes).
+ *
+ * The workload writes down every attempt before it makes it and every acknowledgement as it arrives; after a cut another
+ * process opens what survived and holds the disk to it:
+ *
+ *   acknowledged   is there, at the offset that was told, once
+ *   attempted      is there at most once, whole or not at all
+ *   seen by a reader   is there still: no output outlives its input
+ *   anything else  is not there
+ */
+#ifndef PENSTOCK_TESTS_SIM_TRUTH_H
+#define PENSTOCK_TESTS_SIM_TRUTH_H
+
+#include "log/batch.h"
+#include "log/log.h"
+
+enum { TOPICS = 64, PARTS = 4, ATTEMPTS = 60000, PRODUCERS = 3, FACTS = 8, IMAGE_MAX = 192 << 20, CODECS = 5 };
+enum topic_state { CREATING, LIVE, DELETING, DELETED };
+
+struct t_topic { /* one incarnation of a name */
+    char name[8];
+    struct os_uuid id;
+    enum topic_state state;
+    int parts, parts_tried; /* acknowledged; asked for */
+    int64_t seen[PARTS];    /* a reader got everything below */
+};
+struct t_attempt {
+    int topic, part, count, codec, producer; /* producer -1: not idempotent */
+    int32_t seq;
+    int64_t ts, base;
+    bool acked;
+};
+struct t_producer {
+    int64_t id; /* -1: none yet */
+    int32_t next_seq[TOPICS][PARTS];
+    int outstanding; /* attempt that waits for its answer, or -1 */
+};
+struct truth {
+    struct t_topic topics[TOPICS];
+    int ntopics;
+    struct t_attempt attempts[ATTEMPTS];
+    int nattempts;
+    struct t_producer producers[PRODUCERS];
+    int facts_tried[FACTS], facts_acked[FACTS]; /* versions, 0: none */
+    int64_t largest_producer_id;
+    uint64_t cuts, recovered_records, checked_acks, retries_duplicate, retries_new, opens;
+    bool quiet;
+    uint64_t image_n; /* 0: an empty disk */
+    char image[IMAGE_MAX];
+};
+
+/* The batch of an attempt: always the same bytes. */
+void truth_batch(const struct t_attempt *a, int number, int64_t producer_id, struct buf *out);
+/* Everything there is against what was told. Prints what is wrong; returns the number of complaints. */
+int truth_check(struct truth *t, struct log *l);
+
+#endif
