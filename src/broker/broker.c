@@ -454,7 +454,7 @@ static void give_producer_id(struct request *rq)
     struct fault f;
 
     r->producer_epoch = -1;
-    if (q->transactional_id.p && q->transactional_id.n == 0)
+    if ((q->transactional_id.p && q->transactional_id.n == 0) || (q->producer_id == -1) != (q->producer_epoch == -1))
         r->error_code = KAFKA_E_INVALID_REQUEST;
     else if (q->transactional_id.p)
         r->error_code = refuse_transactional(q->transactional_id);

@@ -81,6 +81,40 @@ static void list_one(struct request *rq, struct str topic, const struct kafka_li
     log_partition_release(p);
 }
 
+/* How often a partition is asked for in its topic: Kafka refuses it when it is more than once. */
+static int times_asked(const struct kafka_list_offsets_topic *t, int32_t partition, int32_t *first)
+{
+    int times = 0;
+
+    for (int32_t i = 0; i < t->partitions.n; i++)
+        if (t->partitions.p[i].partition_index == partition && times++ == 0)
+            *first = i;
+    return times;
+}
+
+static void list_topic(struct request *rq, const struct kafka_list_offsets_topic *in,
+                       struct kafka_list_offsets_topic_response *out)
+{
+    out->name = in->name;
+    out->partitions.p = KAFKA_ARRAY(rq->arena, list_offsets_partition_response, (size_t)in->partitions.n);
+    for (int32_t k = 0; k < in->partitions.n; k++) {
+        struct kafka_list_offsets_partition_response *p = &out->partitions.p[out->partitions.n];
+        int32_t first = k;
+        /* a request of thousands of partitions is a tool's, which does not repeat itself: not compared one by one */
+        int times = in->partitions.n <= 2000 ? times_asked(in, in->partitions.p[k].partition_index, &first) : 1;
+
+        if (first != k)
+            continue;
+        out->partitions.n++;
+        if (times > 1) {
+            p->partition_index = in->partitions.p[k].partition_index;
+            p->error_code = KAFKA_E_INVALID_REQUEST;
+        } else {
+            list_one(rq, in->name, &in->partitions.p[k], p);
+        }
+    }
+}
+
 static void list_offsets(struct request *rq)
 {
     const struct kafka_list_offsets_request *q = rq->body;
@@ -88,16 +122,8 @@ static void list_offsets(struct request *rq)
 
     r->topics.n = q->topics.n;
     r->topics.p = KAFKA_ARRAY(rq->arena, list_offsets_topic_response, (size_t)q->topics.n);
-    for (int32_t i = 0; i < q->topics.n; i++) {
-        const struct kafka_list_offsets_topic *in = &q->topics.p[i];
-        struct kafka_list_offsets_topic_response *out = &r->topics.p[i];
-
-        out->name = in->name;
-        out->partitions.n = in->partitions.n;
-        out->partitions.p = KAFKA_ARRAY(rq->arena, list_offsets_partition_response, (size_t)in->partitions.n);
-        for (int32_t k = 0; k < in->partitions.n; k++)
-            list_one(rq, in->name, &in->partitions.p[k], &out->partitions.p[k]);
-    }
+    for (int32_t i = 0; i < q->topics.n; i++)
+        list_topic(rq, &q->topics.p[i], &r->topics.p[i]);
     request_reply(rq, r);
 }
 

@@ -1,6 +1,8 @@
 /* Produce: each partition's batches go to the log; the answer leaves when the last of them is on disk. */
 #include "broker/broker_int.h"
 
+#include "log/batch.h"
+
 #include <stdio.h>
 
 /* Bytes that wait for the disk before producers are told to slow down, and for how long. */
@@ -71,6 +73,62 @@ static void refuse(struct produce *op, struct kafka_produce_partition_response *
     atomic_store(&op->failed, true);
 }
 
+static void refuse_because(struct produce *op, struct kafka_produce_partition_response *out, int16_t code,
+                           struct str message)
+{
+    refuse(op, out, code);
+    out->error_message = message;
+}
+
+/* What Kafka's ProduceRequest and UnifiedLog ask of a client's records before the log looks at them: one whole batch of
+ * magic 2 with base offset 0; what follows it must be less than a batch, and is ignored. Sets *n to the batch's size. */
+static bool check_batch(struct produce *op, const struct kafka_produce_partition *in,
+                        struct kafka_produce_partition_response *out, size_t *n)
+{
+    struct arena *a = op->rq->arena;
+    struct str rest;
+    struct batch b;
+
+    *n = 0;
+    if (in->records.n > 16 && in->records.p[16] != 2) {
+        int magic = in->records.p[16];
+
+        if (magic == 0 || magic == 1)
+            refuse_because(op, out, KAFKA_E_INVALID_RECORD,
+                           STR("Produce requests must contain record batches of magic 2 only"));
+        else
+            refuse_because(op, out, KAFKA_E_CORRUPT_MESSAGE, arena_fmt(a, "Invalid magic found in record: %d", magic));
+        return false;
+    }
+    if (batch_parse(in->records, &b, NULL)) {
+        refuse_because(op, out, KAFKA_E_INVALID_RECORD, STR("Produce requests must contain a whole record batch"));
+        return false;
+    }
+    rest = str_make(b.all.p + b.all.n, in->records.n - b.all.n);
+    if (!batch_parse(rest, &(struct batch){0}, NULL)) {
+        refuse_because(op, out, KAFKA_E_INVALID_RECORD, STR("Produce requests must contain exactly one record batch"));
+        return false;
+    }
+    if (b.attributes & 16) {
+        refuse_because(op, out, KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                       STR("penstock has no transactions yet: use a producer without transactional.id"));
+        return false;
+    }
+    *n = b.all.n;
+    if (b.base_offset != 0) {
+        refuse_because(
+            op, out, KAFKA_E_INVALID_RECORD,
+            arena_fmt(a, "The baseOffset of the record batch should be 0, but it is %lld", (long long)b.base_offset));
+        return false;
+    }
+    if ((b.attributes & 7) == 4 && op->rq->version < 7) {
+        refuse_because(op, out, KAFKA_E_UNSUPPORTED_COMPRESSION_TYPE,
+                       STR("Produce requests before version 7 are not allowed to use ZStandard compression"));
+        return false;
+    }
+    return true;
+}
+
 static void produce_one(struct produce *op, struct str topic, const struct kafka_produce_partition *in,
                         struct kafka_produce_partition_response *out, int16_t unknown)
 {
@@ -80,6 +138,7 @@ static void produce_one(struct produce *op, struct str topic, const struct kafka
     struct log_partition *p;
     struct log_append_result result = {.log_start = -1, .base_offset = -1, .log_append_time_ms = -1};
     enum log_status status;
+    size_t n;
 
     out->index = in->index;
     if (q->transactional_id.p) {
@@ -90,8 +149,9 @@ static void produce_one(struct produce *op, struct str topic, const struct kafka
         refuse(op, out, unknown);
         return;
     }
-    if (in->records.n == 0) {
-        refuse(op, out, KAFKA_E_INVALID_RECORD);
+    if (!check_batch(op, in, out, &n)) {
+        if (out->error_code == KAFKA_E_INVALID_RECORD && n) /* a whole batch was there: Kafka asks the log then */
+            out->log_start_offset = log_partition_offsets(p).log_start;
         log_partition_release(p);
         return;
     }
@@ -99,10 +159,12 @@ static void produce_one(struct produce *op, struct str topic, const struct kafka
     *slot = (struct produce_slot){op, out};
     atomic_fetch_add(&op->left, 1);
     /* the frame is ours to patch: the decoder only lent it as const */
-    status = log_append(p, (char *)(uintptr_t)in->records.p, in->records.n, q->acks ? appended : NULL, slot, &result);
+    status = log_append(p, (char *)(uintptr_t)in->records.p, n, q->acks ? appended : NULL, slot, &result);
     if (status != LOG_OK || q->acks == 0) {
         if (status != LOG_OK) {
             fill(rq->arena, out, status, &result);
+            if (status != LOG_CORRUPT_MESSAGE && status != LOG_MESSAGE_TOO_LARGE) /* as Kafka tells it */
+                out->log_start_offset = log_partition_offsets(p).log_start;
             atomic_store(&op->failed, true);
         }
         atomic_fetch_sub(&op->left, 1); /* done is not called; the handler's own count is still there */
