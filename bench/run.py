@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""run.py [--n N] [--runs R] [--only PART,...]: `make bench`. Prints a table in Markdown; figures also go to build/bench/result.json.
+
+  q1        N messages (default 10 M) of five kinds in 4 partitions; SELECT content, avg(rating), count(*) GROUP BY content
+            through real PySpark with availableNow; server CPU seconds, wall time, peak memory, median of R runs; beside it
+            bench/yardstick.c over the same segment files. The answers of both are compared.
+  start     exec of the server to the first record produced and consumed; memory of the idle server
+  launch    penstock run on a topic of two messages, Python's imports included
+  latency   produce to acknowledged and consumed, beside a bare 4 KiB overwrite + fdatasync, by turns
+"""
+import argparse
+import contextlib
+import datetime
+import glob
+import json
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "bench"
+PENSTOCK = ROOT / "build" / "penstock"
+PYTHON = ROOT / "build" / "venv" / "bin" / "python"
+KINDS = ["plain", "order", "escapes", "fields", "groups"]
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    def __init__(self, data):
+        self.kafka, self.connect, self.http = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        self.data = data
+        self.process = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            [PENSTOCK, "serve", "--data", self.data, "--kafka-listen", self.kafka, "--connect-listen", self.connect,
+             "--http-listen", self.http], stdout=subprocess.PIPE, stderr=open(BUILD / "server.log", "ab"), text=True)
+        line = self.process.stdout.readline()
+        if not line.startswith("ready"):
+            raise SystemExit(f"bench: the server did not start, see {BUILD}/server.log")
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(60)
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory(self, key):
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return next(int(ln.split()[1]) * 1024 for ln in f if ln.startswith(key + ":"))
+
+
+def fill(kind, n):
+    """A data directory with N messages of that kind; made once, kept."""
+    data = BUILD / f"data-{kind}-{n}"
+    done = data / "filled"
+    if not done.exists():
+        shutil.rmtree(data, ignore_errors=True)
+        with Server(data) as s:
+            subprocess.run([PENSTOCK, "topic", "create", "q1", "--partitions", "4", "-b", s.kafka], check=True)
+            started = time.monotonic()
+            subprocess.run([BUILD / "gen", str(n), kind, s.kafka, "q1"], check=True)
+            seconds = time.monotonic() - started
+            print(f"  {kind}: {n} messages produced in {seconds:.1f} s ({n / seconds / 1e3:.0f} k/s), "
+                  f"server {s.cpu_seconds():.1f} CPU-s", file=sys.stderr)
+        done.touch()
+    return data
+
+
+def yardstick(data, answer):
+    logs = sorted(glob.glob(f"{data}/q1-*/*.log"))
+    best = None
+    for _ in range(3):
+        out = subprocess.run([BUILD / "yardstick", "-o", answer, *logs], check=True, stdout=subprocess.PIPE, text=True).stdout
+        r = json.loads(out)
+        best = r if best is None or r["cpu_seconds"] < best["cpu_seconds"] else best
+    return best
+
+
+def same_answer(yard, ours):
+    def read(path):
+        rows = {}
+        with open(path, newline="\n") as f:
+            for row in f.read().split("\n"):
+                parts = row.rsplit("\t", 2)
+                if len(parts) == 3:
+                    rows[parts[0]] = (float(parts[1]), int(parts[2]))
+        return rows
+
+    a, b = read(yard), read(ours)
+    return a.keys() == b.keys() and all(a[k][1] == b[k][1] and abs(a[k][0] - b[k][0]) <= 1e-9 * abs(a[k][0]) for k in a)
+
+
+def q1_once(data, answer):
+    with Server(data) as s:
+        before = s.cpu_seconds()
+        started = time.monotonic()
+        subprocess.run([PYTHON, ROOT / "bench/q1.py", f"sc://{s.connect}", s.kafka, answer], check=True, timeout=3600)
+        wall = time.monotonic() - started
+        with open(answer + ".wall") as f:
+            query = float(f.read())
+        return {"cpu_seconds": s.cpu_seconds() - before, "wall_seconds": wall, "query_seconds": query,
+                "peak_bytes": s.memory("VmHWM")}
+
+
+def q1(n, runs, kinds):
+    rows = {}
+    for kind in kinds:
+        data = fill(kind, n)
+        yard_answer, our_answer = str(BUILD / "answer.yardstick"), str(BUILD / "answer.penstock")
+        yard = yardstick(data, yard_answer)
+        results = [q1_once(data, our_answer) for _ in range(runs)]
+        row = {k: statistics.median(r[k] for r in results) for k in results[0]}
+        row["per_core_second"] = n / row["cpu_seconds"]
+        row["yardstick_per_core_second"] = yard["events_per_core_second"]
+        row["ratio"] = row["per_core_second"] / row["yardstick_per_core_second"]
+        row["same_answer"] = same_answer(yard_answer, our_answer)
+        rows[kind] = row
+        print(f"  {kind}: {row}", file=sys.stderr)
+        if os.environ.get("BENCH_KEEP", "1") == "0":
+            shutil.rmtree(data)
+    return rows
+
+
+def start():
+    """exec → ready → one record produced → consumed, each by a client of its own; median of 9. And the idle memory."""
+    times, ready = [], []
+    for i in range(9):
+        data = BUILD / "data-start"
+        shutil.rmtree(data, ignore_errors=True)
+        began = time.monotonic()
+        with Server(data) as s:
+            ready.append(time.monotonic() - began)
+            subprocess.run([PENSTOCK, "produce", "first", "-b", s.kafka], input=b"hello\n", check=True)
+            out = subprocess.run([PENSTOCK, "consume", "first", "--max", "1", "-b", s.kafka], check=True, stdout=subprocess.PIPE).stdout
+            times.append(time.monotonic() - began)
+            assert out == b"hello\n", out
+            if i == 8:
+                time.sleep(2)
+                idle, cpu = s.memory("VmRSS"), s.cpu_seconds()
+                time.sleep(5)
+                idle_cpu = (s.cpu_seconds() - cpu) / 5
+    return {"first_record_ms": statistics.median(times) * 1e3, "ready_ms": statistics.median(ready) * 1e3, "idle_bytes": idle,
+            "idle_cpu": idle_cpu}
+
+
+def launch():
+    """penstock run on a topic of two messages (which are there), its own server started and stopped; median of 5."""
+    data = BUILD / "data-launch"
+    shutil.rmtree(data, ignore_errors=True)
+    with Server(data) as s:
+        subprocess.run([PENSTOCK, "produce", "ratings", "-b", s.kafka], check=True,
+                       input=b'{"content": "Drama", "rating": 7}\n{"content": "Drama", "rating": 8}\n')
+    times = []
+    for _ in range(5):
+        shutil.rmtree(BUILD / "checkpoint-launch", ignore_errors=True)
+        kafka, connect, http = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        began = time.monotonic()
+        p = subprocess.run([PENSTOCK, "run", "--python", PYTHON, "--data", data, "--kafka-listen", kafka, "--connect-listen", connect,
+                            "--http-listen", http, ROOT / "examples/ratings.py", "--bootstrap", kafka, "--available-now",
+                            "--checkpoint", BUILD / "checkpoint-launch"], stdout=subprocess.PIPE, text=True, check=True)
+        times.append(time.monotonic() - began)
+        assert "|Drama  |7.5" in p.stdout, p.stdout
+    return {"seconds": statistics.median(times)}
+
+
+def latency(n):
+    data = BUILD / "data-latency"
+    shutil.rmtree(data, ignore_errors=True)
+    with Server(data) as s:
+        subprocess.run([PENSTOCK, "topic", "create", "latency", "-b", s.kafka, "--partitions", "1"], check=True)
+        out = subprocess.run([BUILD / "latency", s.kafka, "latency", BUILD / "latency.block", str(n)], check=True,
+                             stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(out)
+
+
+def machine():
+    with open("/proc/cpuinfo") as f:
+        model = next((ln.split(":", 1)[1].strip() for ln in f if ln.startswith("model name")), os.uname().machine)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    fs = subprocess.run(["stat", "-f", "-c", "%T", BUILD], stdout=subprocess.PIPE, text=True).stdout.strip()
+    return f"{os.cpu_count()} CPUs ({model}), {memory:.0f} GiB, {fs}"
+
+
+def table(r, n, runs):
+    yield f"{datetime.date.today()}, {machine()}; `make bench N={n} RUNS={runs}`"
+    yield ""
+    yield "| measure | result | target |"
+    yield "|---|---|---|"
+    for kind, q in r.get("q1", {}).items():
+        need = 0.4 if kind == "plain" else 0.25
+        what = {"plain": "Q1", "order": "Q1, random key order", "escapes": "Q1, escapes", "fields": "Q1, missing and extra fields",
+                "groups": "Q1, a million groups"}[kind]
+        wrong = "" if q["same_answer"] else " **answers differ**"
+        yield (f"| {what}, {n / 1e6:g} M messages | {q['per_core_second'] / 1e6:.2f} M per core-second = {q['ratio']:.2f} of the yardstick's "
+               f"{q['yardstick_per_core_second'] / 1e6:.2f} M; {q['cpu_seconds']:.1f} CPU-s, {q['query_seconds']:.1f} s wall, peak "
+               f"{q['peak_bytes'] / 2**20:.0f} MiB{wrong} | ≥ {need} of the yardstick{', < 256 MiB' if kind == 'plain' else ''} |")
+    if "start" in r:
+        s = r["start"]
+        yield f"| start to the first record produced and consumed | {s['first_record_ms']:.0f} ms (ready after {s['ready_ms']:.0f} ms) | ≤ 100 ms |"
+        yield f"| idle memory, CPU | {s['idle_bytes'] / 2**20:.1f} MiB, {s['idle_cpu'] * 100:.1f} % | < 30 MiB |"
+    if "launch" in r:
+        yield f"| `penstock run` on a topic of two messages | {r['launch']['seconds']:.2f} s | < 2 s |"
+    if "latency" in r:
+        a, d = r["latency"]["record"], r["latency"]["disk"]
+        yield (f"| produced → acknowledged on disk and consumed | p50 {a['p50']:.2f}, p99 {a['p99']:.2f} ms; bare overwrite + fdatasync p50 "
+               f"{d['p50']:.2f}, p99 {d['p99']:.2f} ms; p99 ratio {a['p99'] / d['p99']:.1f} | ≤ 3 |")
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap.add_argument("--n", type=int, default=10_000_000)
+    ap.add_argument("--runs", type=int, default=3)
+    ap.add_argument("--only", default="start,launch,latency,q1", help="start, launch, latency, q1 or q1:KIND")
+    a = ap.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    parts = a.only.split(",")
+    kinds = [p.split(":")[1] for p in parts if p.startswith("q1:")] or (KINDS if "q1" in parts else [])
+    r = {}
+    for name, fn in (("start", start), ("launch", launch), ("latency", lambda: latency(3000))):
+        if name in parts:
+            r[name] = fn()
+            print(f"  {name}: {r[name]}", file=sys.stderr)
+    if kinds:
+        r["q1"] = q1(a.n, a.runs, kinds)
+    (BUILD / "result.json").write_text(json.dumps(r, indent=1) + "\n")
+    print("\n".join(table(r, a.n, a.runs)))
+    return 0 if all(q["same_answer"] for q in r.get("q1", {}).values()) else 1
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
+    sys.exit(130)
