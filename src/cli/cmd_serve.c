@@ -8,7 +8,7 @@
 /* The one line that scripts wait for and parse. */
 static void print_ready(const struct server_addresses *a)
 {
-    printf("ready http=%s:%u\n", a->http.host, a->http.port);
+    printf("ready kafka=%s:%u http=%s:%u\n", a->kafka.host, a->kafka.port, a->http.host, a->http.port);
     fflush(stdout);
 }
 

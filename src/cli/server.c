@@ -3,6 +3,7 @@
 #include "os/net.h"
 #include "os/os.h"
 #include "serve/console/console.h"
+#include "serve/kafka/kafka.h"
 #include "serve/loop.h"
 
 #include <stdatomic.h>
@@ -14,6 +15,8 @@ struct server {
     struct log *log;
     struct loop *loops[LOOPS_MAX];
     int nloops;
+    struct broker *broker;
+    struct kafka_serve *kafka;
     struct console_hooks hooks;
     struct server_addresses addresses;
     atomic_bool ready;
@@ -43,6 +46,14 @@ static void metrics(void *arg, struct console_metrics *m)
     m->v[METRIC_SEGMENTS] = (double)l.segments;
     m->v[METRIC_PARTITIONS] = (double)l.partitions;
     m->v[METRIC_PENDING_BYTES] = (double)log_pending_bytes(s->log);
+    struct broker_stats b;
+    broker_stats(s->broker, &b);
+    m->v[METRIC_KAFKA_REQUESTS] = (double)b.requests;
+    m->v[METRIC_PRODUCE_REQUESTS] = (double)b.produce_requests;
+    m->v[METRIC_FETCH_REQUESTS] = (double)b.fetch_requests;
+    m->v[METRIC_KAFKA_ERRORS] = (double)b.errors;
+    m->v[METRIC_CONSUMER_GROUPS] = (double)b.groups;
+    m->v[METRIC_GROUP_MEMBERS] = (double)b.members;
 }
 
 static enum err open_log(struct server *s, const struct config *config, struct fault *f)
@@ -76,6 +87,27 @@ static enum err start_loops(struct server *s, const struct config *config, struc
     return ERR_OK;
 }
 
+static enum err start_broker(struct server *s, const struct config *config, struct fault *f)
+{
+    struct broker_options o = {
+        .log = s->log,
+        .default_partitions = (int32_t)config->v[CFG_PARTITIONS].number,
+        .rebalance_delay_ms = (int32_t)config->v[CFG_REBALANCE_DELAY_MS].number,
+        .no_auto_create = !config->v[CFG_AUTO_CREATE].number,
+        .any_replication_factor = config->v[CFG_ANY_REPLICATION].number,
+    };
+    return broker_start(&s->broker, &o, f);
+}
+
+static enum err listen_kafka(struct server *s, const struct config *config, struct fault *f)
+{
+    struct server_address *a = &s->addresses.kafka;
+    enum err e = net_parse(str_of(config->v[CFG_KAFKA_LISTEN].text), a->host, &a->port, f);
+    return e ? e
+             : kafka_serve_start(&s->kafka, s->broker, s->loops, s->nloops, a->host, &a->port,
+                                 config->v[CFG_ADVERTISE].text, f);
+}
+
 static enum err listen_http(struct server *s, const struct config *config, struct fault *f)
 {
     struct server_address *a = &s->addresses.http;
@@ -92,6 +124,10 @@ enum err server_start(struct server **out, const struct config *config, struct f
     enum err e = open_log(s, config, f);
     if (!e)
         e = start_loops(s, config, f);
+    if (!e)
+        e = start_broker(s, config, f);
+    if (!e)
+        e = listen_kafka(s, config, f);
     if (!e)
         e = listen_http(s, config, f);
     if (e) {
@@ -111,6 +147,10 @@ void server_stop(struct server *s)
         loop_unlisten_all(s->loops[i]);
     for (int i = 0; i < s->nloops; i++)
         loop_stop(s->loops[i]);
+    if (s->broker)
+        broker_stop(s->broker);
+    if (s->kafka)
+        kafka_serve_free(s->kafka);
     if (s->log)
         log_close(s->log);
     free(s);
