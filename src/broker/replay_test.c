@@ -300,6 +300,16 @@ static bool wait_for(struct exchange *x)
     return there;
 }
 
+static bool is_silent(struct exchange *x)
+{
+    bool silent;
+
+    os_mutex_lock(lock);
+    silent = x->there && x->reply.outcome == BROKER_SILENT;
+    os_mutex_unlock(lock);
+    return silent;
+}
+
 /* Where penstock answers otherwise, on purpose: file, lines there, why. */
 static const struct {
     const char *file;
@@ -428,7 +438,7 @@ static void replay(const char *name)
             open[nopen++] = x;
             substitute(l.bytes, l.n);
             broker_request(conn, l.bytes + 4, l.n - 4, respond, x);
-            if (x->there && x->reply.outcome == BROKER_SILENT)
+            if (is_silent(x))
                 os_sleep_ms(200); /* acks=0: readers see it when it is on disk, and nobody tells us when */
         } else {
             struct exchange *x = NULL;
