@@ -479,6 +479,7 @@ static void keep_files(struct replay *r, const struct recovery_points *points)
 struct leftovers {
     struct log *l;
     struct map *known;
+    struct fault *f;
 };
 
 /* A directory that looks like a partition's and belongs to no topic. */
@@ -493,10 +494,14 @@ static enum err doom_leftover(void *arg, const char *name)
     bool partition = dash > 1 && str_to_i64(str_sub(s, dash, s.n), &number) && number >= 0;
     if (!str_starts(s, STR(".deleted-")) && (!partition || map_get(x->known, s)))
         return ERR_OK;
-    char path[LOG_PATH];
+    char path[LOG_PATH], trash[LOG_PATH], id[37];
+    os_uuid_text(os_uuid_random(), id);
     log_path(x->l, path, "%s", name);
-    log_doom(x->l, path);
-    return ERR_OK;
+    log_path(x->l, trash, ".deleted-%s", id); /* a topic made soon may take the old name */
+    enum err e = os_rename(path, trash, x->f);
+    if (!e)
+        log_doom(x->l, trash);
+    return e;
 }
 
 static int by_partition(const void *a, const void *b)
@@ -525,7 +530,7 @@ static enum err recover_partitions(struct log *l, const struct recovery_points *
             e = recover_partition(all[i], point_of(points, all[i]), clean, keep_tail, f);
         log_partition_release(all[i]);
     }
-    struct leftovers x = {l, &known};
+    struct leftovers x = {l, &known, f};
     if (!e)
         e = os_list(l->dir, doom_leftover, &x, f);
     map_free(&known);

@@ -38,7 +38,7 @@ struct os_file {
 
 struct sim_options sim_o;
 static struct node *root;
-static uint64_t ops, state[2], used_bytes;
+static uint64_t ops, state[2], used_bytes, dir_syncs_left;
 static int next_id;
 
 /* -- randomness, memory, failure --------------------------------------------------------------------------------------- */
@@ -188,11 +188,29 @@ static void cut_file(struct node *n)
         memset(n->bytes[1] + n->size[1], 0, n->cap - n->size[1]);
 }
 
+static bool touches(const struct change *c, const struct change *earlier)
+{
+    const char *mine[] = {c->name, c->old}, *its[] = {earlier->name, earlier->old};
+    for (int i = 0; i < 4; i++)
+        if (mine[i & 1] && its[i >> 1] && !strcmp(mine[i & 1], its[i >> 1]))
+            return true;
+    return false;
+}
+
+/* A prefix of the changes survives, or each name's fate is its own: a change never without an earlier one of its names. */
 static void cut_dir(struct node *n)
 {
-    uint64_t survive = sim_random(n->changes.n + 1);
-    for (uint64_t i = 0; i < survive; i++)
-        apply(&n->durable, &n->changes.p[i]);
+    bool apart = sim_random(2);
+    uint64_t prefix = sim_random(n->changes.n + 1);
+    bool *lost = sim_alloc(n->changes.n + 1);
+    for (size_t i = 0; i < n->changes.n; i++) {
+        lost[i] = apart ? sim_random(2) : i >= prefix;
+        for (size_t k = 0; k < i && !lost[i]; k++)
+            lost[i] = lost[k] && touches(&n->changes.p[i], &n->changes.p[k]);
+        if (!lost[i])
+            apply(&n->durable, &n->changes.p[i]);
+    }
+    free(lost);
 }
 
 /* u8 kind, u32 name length, u64 size, name, bytes; a directory's entries follow it and end with kind 0. */
@@ -281,6 +299,11 @@ uint64_t sim_ops(void)
 void sim_cut_in(uint64_t n)
 {
     sim_o.cut_at = ops + n;
+}
+
+void sim_cut_in_dir_syncs(uint64_t n)
+{
+    dir_syncs_left = n;
 }
 
 void sim_capacity(uint64_t bytes)
@@ -462,6 +485,8 @@ enum err simd_sync_dir(const char *path, const char *site, struct fault *f)
     struct node *n = find(path);
     if (!n || !n->is_dir)
         return missing(f, path);
+    if (dir_syncs_left && --dir_syncs_left == 0)
+        cut();
     operation();
     if (dropped(site))
         return ERR_OK;

@@ -359,7 +359,10 @@ static void stage(uint64_t seed, int number)
         log_close(open_and_check());
         _exit(0);
     }
-    sim_cut_in(1 + sim_random((uint64_t)1 << (2 + spread)) + (sim_random(2) ? sim_random(1500) : 0));
+    if (sim_random(3) == 0)
+        sim_cut_in_dir_syncs(1 + sim_random(100));
+    else
+        sim_cut_in(1 + sim_random((uint64_t)1 << (2 + spread)) + (sim_random(2) ? sim_random(1500) : 0));
     for (;;) {
         struct log *l = open_and_check();
         work(l);
