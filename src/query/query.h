@@ -24,15 +24,15 @@ void query_manager_free(struct query_manager *m); /* stops all: planned batches 
 enum trigger_kind { TRIGGER_DEFAULT, TRIGGER_PROCESSING_TIME, TRIGGER_ONCE, TRIGGER_AVAILABLE_NOW };
 struct query_options {
     struct str session_id;
-    struct str name;                 /* n 0: none. Unique among the session's active queries */
-    struct plan *plan;               /* taken over, also on failure */
+    struct str name;   /* n 0: none. Unique among the session's active queries */
+    struct plan *plan; /* taken over, also on failure */
     enum output_mode mode;
     enum trigger_kind trigger;
     int64_t trigger_ms;
     struct str sink_format;
-    const struct option *options;    /* of the sink; checkpointLocation among them */
+    const struct option *options; /* of the sink; checkpointLocation among them */
     int noptions;
-    struct str checkpoint_dir;       /* resolved; n 0: temporary, removed at the end */
+    struct str checkpoint_dir;                       /* resolved; n 0: temporary, removed at the end */
     const char *(*conf)(void *arg, const char *key); /* read once, at start */
     void *conf_arg;
     struct memory_tables *tables;
@@ -44,15 +44,18 @@ struct query_ids {
     char id[37], run_id[37];
 };
 /* Checks, opens the checkpoint (takes over from a live run of the same checkpoint), starts the thread. */
-CHECK enum err query_start(struct query_manager *m, const struct query_options *o, struct query_ids *ids, struct fault *f);
+CHECK enum err query_start(struct query_manager *m, const struct query_options *o, struct query_ids *ids,
+                           struct fault *f);
 
 /* Handles are by run id; NULL when unknown. query_ref'd; query_release when done. */
-struct query *query_find(struct query_manager *m, struct str session_id, struct str id, struct str run_id /* n 0: any */);
+struct query *query_find(struct query_manager *m, struct str session_id, struct str id,
+                         struct str run_id /* n 0: any */);
 void query_release(struct query *q);
-size_t query_list(struct query_manager *m, struct str session_id, struct arena *a, struct query ***out); /* active ones, each +1 ref */
+size_t query_list(struct query_manager *m, struct str session_id, struct arena *a,
+                  struct query ***out); /* active ones, each +1 ref */
 struct query_ids query_ids(const struct query *q);
 struct str query_name(const struct query *q);
-void query_stop(struct query *q);                                /* waits until it has stopped */
+void query_stop(struct query *q);                                        /* waits until it has stopped */
 void query_session_gone(struct query_manager *m, struct str session_id); /* stops its queries (without waiting) */
 bool query_await(struct query *q, int64_t timeout_ms /* -1: for ever */, const bool *cancelled); /* true: terminated */
 /* Any query of the session terminated since the last reset; -1: for ever. */
