@@ -40,6 +40,7 @@ enum fault_kind {
     FAULT_QUERY,       /* StreamingQueryException */
     FAULT_UPGRADE,     /* SparkUpgradeException */
     FAULT_NO_SESSION,  /* SparkSQLException with INVALID_HANDLE… */
+    FAULT_NO_ELEMENT,  /* SparkNoSuchElementException */
 };
 
 enum { FAULT_PARAMS = 12, FAULT_TEXT = 6144 };
@@ -54,7 +55,7 @@ struct fault {
     int nparams;
     uint16_t name_at[FAULT_PARAMS], value_at[FAULT_PARAMS]; /* offsets into text */
     uint16_t message_at, used;
-    char context[512]; /* for parse errors and expression errors: Spark's query context as JSON, or "" */
+    char context[2048]; /* for parse errors and expression errors: Spark's query context as JSON, or "" */
     char text[FAULT_TEXT];
 };
 
