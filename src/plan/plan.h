@@ -17,9 +17,9 @@
 
 enum plan_kind {
     PLAN_ONE_ROW,
-    PLAN_LOCAL,     /* batches */
-    PLAN_RANGE,     /* start, end, step */
-    PLAN_SCAN,      /* a source: format, options, source schema; `wanted` = ordinals of the source's columns that are read */
+    PLAN_LOCAL, /* batches */
+    PLAN_RANGE, /* start, end, step */
+    PLAN_SCAN, /* a source: format, options, source schema; `wanted` = ordinals of the source's columns that are read */
     PLAN_PROJECT,   /* exprs */
     PLAN_FILTER,    /* exprs[0] */
     PLAN_AGGREGATE, /* group[] + aggs[] (EXPR_AGG): output = group columns then one column per aggregate */
@@ -28,9 +28,9 @@ enum plan_kind {
     PLAN_UNION,     /* children, same types */
     PLAN_WATERMARK, /* column, delay_us: rows pass; the column's maximum moves the query's watermark */
     PLAN_EXPAND_WINDOW, /* sliding window(): each row becomes one row per window that holds it; column `window` replaced/appended */
-    PLAN_EXPLODE,   /* exprs[0] an array or map; outer; with_position */
-    PLAN_DEDUP,     /* streaming dropDuplicates: keys in group[]; batch distinct becomes PLAN_AGGREGATE */
-    PLAN_SHOW,      /* showString: one row, one column show_string */
+    PLAN_EXPLODE, /* exprs[0] an array or map; outer; with_position */
+    PLAN_DEDUP,   /* streaming dropDuplicates: keys in group[]; batch distinct becomes PLAN_AGGREGATE */
+    PLAN_SHOW,    /* showString: one row, one column show_string */
     PLAN_SAMPLE,
 };
 
@@ -46,7 +46,7 @@ struct plan_node {
     int ngroup, naggs;
     struct batch_cols *batches; /* LOCAL */
     int nbatches;
-    int64_t start, end, step;   /* RANGE */
+    int64_t start, end, step; /* RANGE */
     int64_t offset, limit;
     bool tail;
     /* SCAN */
@@ -58,7 +58,7 @@ struct plan_node {
     bool is_streaming;
     int scan_id; /* 0, 1, … in plan order: a streaming query's source number */
     /* WATERMARK, AGGREGATE, DEDUP */
-    int watermark_column;  /* WATERMARK: ordinal. AGGREGATE, DEDUP: which group[] carries the event time, or -1 */
+    int watermark_column;     /* WATERMARK: ordinal. AGGREGATE, DEDUP: which group[] carries the event time, or -1 */
     bool watermark_is_window; /* that key is a window struct: expiry looks at window.end */
     int64_t delay_us;
     struct window_spec window;

@@ -66,28 +66,11 @@ bool accept_words(struct parser *p, const char *first, const char *second)
     return true;
 }
 
-/* {"contextType":"PARSE","line":1,"pos":0,"sql":"…"}: what ParseException prints below its message. A long text is cut. */
+/* Where the parser stands: fault_context shows the text with that place marked, as ParseException does. */
 static void syntax_context(struct parser *p, const struct token *t)
 {
-    if (!p->fault)
-        return;
-    size_t room = sizeof p->fault->context - 96;
-    for (size_t n = p->text.n < room ? p->text.n : room;; n /= 2) {
-        struct buf b = {.limit = sizeof p->fault->context - 1};
-        buf_fmt(&b, "{\"contextType\":\"PARSE\",\"line\":%d,\"pos\":%d,\"sql\":", t->line, t->column);
-        while (n && n < p->text.n && ((unsigned char)p->text.p[n] & 0xC0) == 0x80)
-            n--;
-        buf_json_str(&b, str_sub(p->text, 0, n));
-        buf_z(&b, "}");
-        bool fits = !b.bad;
-        if (fits) {
-            memcpy(p->fault->context, b.p, b.n);
-            p->fault->context[b.n] = 0;
-        }
-        buf_free(&b);
-        if (fits || !n)
-            return;
-    }
+    struct origin o = {.sql = p->text, .start = t->start, .stop = t->stop, .line = t->line, .column = t->column};
+    fault_context(p->fault, &o);
 }
 
 void *syntax_error(struct parser *p, const char *hint)

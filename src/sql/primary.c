@@ -413,7 +413,9 @@ static struct node *parse_parameter(struct parser *p)
     int first = p->at;
     struct node *e = node_new(p->a, NODE_PARAM, 0);
     p->at++;
-    if (symbol_is(&p->tokens[first], ":") && !parse_identifier(p, &e->name))
+    if (symbol_is(&p->tokens[first], "?"))
+        e->plan_id = p->nparams++;
+    else if (!parse_identifier(p, &e->name))
         return NULL;
     return finish(p, e, first);
 }

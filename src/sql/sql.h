@@ -35,7 +35,7 @@ enum node_kind {
     NODE_WINDOW,   /* over(…): kept so that it can be refused by name */
     NODE_SUBQUERY, /* scalar, exists, in: relation */
     NODE_DEFAULT,
-    NODE_PARAM, /* :name (name), or ? (name empty, origin.start tells which): REL_PARAMS has the values */
+    NODE_PARAM, /* :name (name), or ? (plan_id: which one of the text, from 0): REL_PARAMS has the values */
 };
 struct rel;
 struct node {

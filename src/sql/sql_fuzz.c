@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         __builtin_trap();
     if (sql_parse_type_json(text, a, &t, &f) == ERR_OK && !t)
         __builtin_trap();
-    (void)sql_parse_identifier(text, a, &parts, &n, &f);
+    if (sql_parse_identifier(text, a, &parts, &n, &f) == ERR_OK && n < 1)
+        __builtin_trap();
     arena_free(a);
     return 0;
 }

@@ -45,7 +45,7 @@ struct parser {
     struct token *tokens;
     int n, at;
     int depth;
-    int type_depth;
+    int type_depth, nparams;
 };
 
 /* -- lexer.c, parser.c -------------------------------------------------------------------------------------------- */

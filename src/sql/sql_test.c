@@ -239,7 +239,7 @@ TEST(intervals)
     expect_expression("interval", "interval");
     expect_error("select interval 1 month 1 day", "_LEGACY_ERROR_TEMP_0029", "interval 1 month 1 day", NULL,
                  "\"startIndex\":7");
-    expect_error("select interval 1 foo", "PARSE_SYNTAX_ERROR", "'foo'", "", "\"pos\":18");
+    expect_error("select interval 1 foo", "PARSE_SYNTAX_ERROR", "'foo'", "", "\"startIndex\":18,");
     expect_error("select interval 'abc'", "INVALID_TYPED_LITERAL", "\"INTERVAL\"", "'abc'", "\"stopIndex\":20");
 }
 
@@ -299,19 +299,21 @@ TEST(queries)
 
 TEST(syntax_errors_as_spark_reports_them)
 {
-    expect_error("selec 1", "PARSE_SYNTAX_ERROR", "'selec'", "", "\"line\":1,\"pos\":0,\"sql\":\"selec 1\"");
-    expect_error("select 1 )", "PARSE_SYNTAX_ERROR", "')'", ": extra input ')'", "\"pos\":9");
-    expect_error("select 1 a b", "PARSE_SYNTAX_ERROR", "'b'", ": extra input 'b'", "\"pos\":11");
-    expect_error("select 1 a b c", "PARSE_SYNTAX_ERROR", "'b'", "", "\"pos\":11");
-    expect_error("select (1", "PARSE_SYNTAX_ERROR", "end of input", "", "\"pos\":9");
-    expect_error("select * from (select 1", "PARSE_SYNTAX_ERROR", "end of input", ": missing ')'", "\"pos\":23");
-    expect_error("select count( from t", "PARSE_SYNTAX_ERROR", "'t'", "", "\"pos\":19");
-    expect_error("select * form t", "PARSE_SYNTAX_ERROR", "'t'", ": extra input 't'", "\"pos\":14");
-    expect_error("select a,, b from t", "PARSE_SYNTAX_ERROR", "','", "", "\"pos\":9");
-    expect_error("select id from t group id", "PARSE_SYNTAX_ERROR", "'id'", ": extra input 'id'", "\"pos\":23");
-    expect_error("select\n 'abc", "PARSE_SYNTAX_ERROR", "'''", "", "\"line\":2,\"pos\":1");
-    expect_error(";", "PARSE_SYNTAX_ERROR", "';'", "", "\"pos\":0");
-    expect_error("  ", "PARSE_EMPTY_STATEMENT", NULL, NULL, "\"pos\":2");
+    expect_error("selec 1", "PARSE_SYNTAX_ERROR", "'selec'", "",
+                 "\"startIndex\":0,\"stopIndex\":4,\"fragment\":\"selec\"");
+    expect_error("select 1 )", "PARSE_SYNTAX_ERROR", "')'", ": extra input ')'", "\"startIndex\":9,");
+    expect_error("select 1 a b", "PARSE_SYNTAX_ERROR", "'b'", ": extra input 'b'", "\"startIndex\":11,");
+    expect_error("select 1 a b c", "PARSE_SYNTAX_ERROR", "'b'", "", "\"startIndex\":11,");
+    expect_error("select (1", "PARSE_SYNTAX_ERROR", "end of input", "", "\"startIndex\":9,");
+    expect_error("select * from (select 1", "PARSE_SYNTAX_ERROR", "end of input", ": missing ')'",
+                 "\"startIndex\":23,");
+    expect_error("select count( from t", "PARSE_SYNTAX_ERROR", "'t'", "", "\"startIndex\":19,");
+    expect_error("select * form t", "PARSE_SYNTAX_ERROR", "'t'", ": extra input 't'", "\"startIndex\":14,");
+    expect_error("select a,, b from t", "PARSE_SYNTAX_ERROR", "','", "", "\"startIndex\":9,");
+    expect_error("select id from t group id", "PARSE_SYNTAX_ERROR", "'id'", ": extra input 'id'", "\"startIndex\":23,");
+    expect_error("select\n 'abc", "PARSE_SYNTAX_ERROR", "'''", "", "\"startIndex\":8,");
+    expect_error(";", "PARSE_SYNTAX_ERROR", "';'", "", "\"startIndex\":0,");
+    expect_error("  ", "PARSE_EMPTY_STATEMENT", NULL, NULL, "\"startIndex\":2,");
     expect_error("select 1 /* x", "UNCLOSED_BRACKETED_COMMENT", NULL, NULL, NULL);
     expect_error("select 128Y", "INVALID_NUMERIC_LITERAL_RANGE", "128", "-128", "\"startIndex\":7,\"stopIndex\":10");
     expect_error("select cast(1 as foo)", "UNSUPPORTED_DATATYPE", "\"FOO\"", NULL,

@@ -1,0 +1,325 @@
+/*
+ * What makes a plan cheaper without changing what it answers:
+ *   collapse  project over project becomes one, where no work is done twice by it
+ *   prune     only columns that somebody reads are made: scans read (`wanted`), projections compute, aggregates keep
+ * Pruning walks down with the set of columns that are needed, and comes back with where each of them is now.
+ */
+#include "plan_int.h"
+
+/* -- reading expressions -------------------------------------------------------------------------------------------- */
+struct uses {
+    int *count;
+};
+
+static bool count_column(struct expr *e, void *arg)
+{
+    struct uses *u = arg;
+    if (e->kind == EXPR_COLUMN)
+        u->count[e->ordinal]++;
+    return false;
+}
+
+static void count_uses(struct expr *e, int *count)
+{
+    struct uses u = {count};
+    expr_walk(e, count_column, &u);
+    if (e->filter)
+        expr_walk(e->filter, count_column, &u);
+}
+
+static void need_of(struct expr *e, bool *need, int n, struct analysis *an)
+{
+    int *count = ARENA_ARRAY(an->a, (size_t)n + 1, int);
+    count_uses(e, count);
+    for (int i = 0; i < n; i++)
+        need[i] |= count[i] > 0;
+}
+
+/* e with its columns renumbered. */
+static struct expr *moved(struct analysis *an, struct expr *e, const int *map)
+{
+    if (!e)
+        return NULL;
+    if (e->kind != EXPR_COLUMN && !e->nargs && !e->filter)
+        return e;
+    struct expr *c = expr_clone(an->a, e);
+    if (e->kind == EXPR_COLUMN) {
+        c->ordinal = map[e->ordinal];
+        return c;
+    }
+    c->args = ARENA_ARRAY(an->a, (size_t)e->nargs + 1, struct expr *);
+    for (int i = 0; i < e->nargs; i++)
+        c->args[i] = moved(an, e->args[i], map);
+    c->filter = moved(an, e->filter, map);
+    return c;
+}
+
+static void move_all(struct analysis *an, struct expr **e, int n, const int *map)
+{
+    for (int i = 0; i < n; i++)
+        e[i] = moved(an, e[i], map);
+}
+
+/* -- collapse --------------------------------------------------------------------------------------------------------- */
+static bool is_cheap(const struct expr *e)
+{
+    while (e->kind == EXPR_FIELD)
+        e = e->args[0];
+    return e->kind == EXPR_COLUMN || e->kind == EXPR_LITERAL;
+}
+
+static bool may_collapse(struct analysis *an, const struct plan_node *top, const struct plan_node *below)
+{
+    int *count = ARENA_ARRAY(an->a, (size_t)below->nexprs + 1, int);
+    for (int i = 0; i < top->nexprs; i++)
+        count_uses(top->exprs[i], count);
+    for (int i = 0; i < below->nexprs; i++)
+        if (count[i] && (!below->exprs[i]->deterministic || (count[i] > 1 && !is_cheap(below->exprs[i]))))
+            return false;
+    return true;
+}
+
+static struct plan_node *collapse(struct analysis *an, struct plan_node *n)
+{
+    for (int i = 0; i < n->nchildren; i++)
+        n->children[i] = collapse(an, n->children[i]);
+    while (n->kind == PLAN_PROJECT && n->children[0]->kind == PLAN_PROJECT && may_collapse(an, n, n->children[0])) {
+        struct plan_node *below = n->children[0];
+        for (int i = 0; i < n->nexprs; i++)
+            n->exprs[i] = expr_substitute(an->a, n->exprs[i], below->exprs);
+        n->children[0] = below->children[0];
+    }
+    return n;
+}
+
+/* -- prune ------------------------------------------------------------------------------------------------------------ */
+static int *prune(struct analysis *an, struct plan_node **node, const bool *need);
+
+static int *identity(struct analysis *an, int n)
+{
+    int *map = ARENA_ARRAY(an->a, (size_t)n + 1, int);
+    for (int i = 0; i < n; i++)
+        map[i] = i;
+    return map;
+}
+
+static bool *all_of(struct analysis *an, const struct plan_node *n)
+{
+    bool *need = ARENA_ARRAY(an->a, (size_t)n->schema->nfields + 1, bool);
+    memset(need, 1, (size_t)n->schema->nfields);
+    return need;
+}
+
+/* The schema's chosen fields, and where each went. */
+static const struct type *keep_fields(struct analysis *an, const struct type *t, const bool *need, int *map)
+{
+    struct field *f = ARENA_ARRAY(an->a, (size_t)t->nfields + 1, struct field);
+    int n = 0;
+    for (int i = 0; i < t->nfields; i++) {
+        map[i] = need[i] ? n : -1;
+        if (need[i])
+            f[n++] = t->fields[i];
+    }
+    return type_struct(an->a, f, n);
+}
+
+static int *prune_leaf(struct analysis *an, struct plan_node *n, const bool *need)
+{
+    int width = n->schema->nfields, kept = 0;
+    int *map = ARENA_ARRAY(an->a, (size_t)width + 1, int), *wanted = ARENA_ARRAY(an->a, (size_t)width + 1, int);
+    for (int i = 0; i < width; i++)
+        if (need[i])
+            wanted[kept++] = n->wanted ? n->wanted[i] : i;
+    n->schema = keep_fields(an, n->schema, need, map);
+    n->wanted = wanted;
+    return map;
+}
+
+static int *prune_project(struct analysis *an, struct plan_node *n, const bool *need)
+{
+    struct plan_node *child = n->children[0];
+    int width = child->schema->nfields, kept = 0;
+    bool *below = ARENA_ARRAY(an->a, (size_t)width + 1, bool);
+    int *map = ARENA_ARRAY(an->a, (size_t)n->nexprs + 1, int);
+    n->schema = keep_fields(an, n->schema, need, map);
+    for (int i = 0; i < n->nexprs; i++)
+        if (need[i])
+            n->exprs[kept++] = n->exprs[i];
+    n->nexprs = kept;
+    for (int i = 0; i < n->nexprs; i++)
+        need_of(n->exprs[i], below, width, an);
+    move_all(an, n->exprs, n->nexprs, prune(an, &n->children[0], below));
+    return map;
+}
+
+/* Nodes that pass their child's columns on: filter, sort, limit, sample, watermark, dedup. */
+static int *prune_through(struct analysis *an, struct plan_node *n, const bool *need)
+{
+    int width = n->children[0]->schema->nfields;
+    bool *below = ARENA_ARRAY(an->a, (size_t)width + 1, bool);
+    memcpy(below, need, (size_t)width);
+    for (int i = 0; i < n->nexprs; i++)
+        need_of(n->exprs[i], below, width, an);
+    for (int i = 0; i < n->ngroup; i++)
+        need_of(n->group[i], below, width, an);
+    if (n->kind == PLAN_WATERMARK)
+        below[n->watermark_column] = true;
+    int *map = prune(an, &n->children[0], below);
+    move_all(an, n->exprs, n->nexprs, map);
+    move_all(an, n->group, n->ngroup, map);
+    if (n->kind == PLAN_WATERMARK)
+        n->watermark_column = map[n->watermark_column];
+    n->schema = n->children[0]->schema;
+    return map;
+}
+
+static int *prune_aggregate(struct analysis *an, struct plan_node *n, const bool *need)
+{
+    int width = n->children[0]->schema->nfields, kept = 0;
+    bool *below = ARENA_ARRAY(an->a, (size_t)width + 1, bool), *keep = all_of(an, n);
+    int *map = ARENA_ARRAY(an->a, (size_t)n->schema->nfields + 1, int);
+    /* A stream keeps all its aggregates: its state must not depend on what is read of it today. */
+    for (int i = 0; i < n->naggs; i++) {
+        keep[n->ngroup + i] = need[n->ngroup + i] || n->is_streaming;
+        if (keep[n->ngroup + i])
+            n->aggs[kept++] = n->aggs[i];
+    }
+    n->naggs = kept;
+    n->schema = keep_fields(an, n->schema, keep, map);
+    for (int i = 0; i < n->ngroup; i++)
+        need_of(n->group[i], below, width, an);
+    for (int i = 0; i < n->naggs; i++)
+        need_of(n->aggs[i], below, width, an);
+    int *moves = prune(an, &n->children[0], below);
+    move_all(an, n->group, n->ngroup, moves);
+    move_all(an, n->aggs, n->naggs, moves);
+    return map;
+}
+
+/* All children must keep the same layout: one that cannot gets a projection. */
+static int *prune_union(struct analysis *an, struct plan_node *n, const bool *need)
+{
+    int width = n->schema->nfields;
+    int *map = ARENA_ARRAY(an->a, (size_t)width + 1, int);
+    const struct type *schema = keep_fields(an, n->schema, need, map);
+    for (int k = 0; k < n->nchildren; k++) {
+        struct plan_node *child = n->children[k];
+        const struct type *before = child->schema;
+        int *moves = prune(an, &n->children[k], need);
+        bool same = n->children[k]->schema->nfields == schema->nfields;
+        for (int i = 0; i < width; i++)
+            same = same && (!need[i] || moves[i] == map[i]);
+        if (same)
+            continue;
+        struct plan_node *p = plan_node(an, PLAN_PROJECT, n->children[k]);
+        p->exprs = ARENA_ARRAY(an->a, (size_t)schema->nfields + 1, struct expr *);
+        for (int i = 0; i < width; i++)
+            if (need[i])
+                p->exprs[p->nexprs++] = expr_column(an->bind, moves[i], before->fields[i].name, before->fields[i].type,
+                                                    before->fields[i].nullable);
+        p->schema = schema;
+        n->children[k] = p;
+    }
+    n->schema = schema;
+    return map;
+}
+
+/* Nodes that put columns behind their child's: explode and sliding windows. */
+static int *prune_append(struct analysis *an, struct plan_node *n, const bool *need)
+{
+    struct plan_node *child = n->children[0];
+    int width = child->schema->nfields, added = n->schema->nfields - width;
+    bool *below = ARENA_ARRAY(an->a, (size_t)width + 1, bool);
+    const struct type *before = n->schema;
+    memcpy(below, need, (size_t)width);
+    need_of(n->exprs[0], below, width, an);
+    int *moves = prune(an, &n->children[0], below);
+    move_all(an, n->exprs, n->nexprs, moves);
+    const struct type *child_schema = n->children[0]->schema;
+    struct field *f = ARENA_ARRAY(an->a, (size_t)(child_schema->nfields + added) + 1, struct field);
+    int *map = ARENA_ARRAY(an->a, (size_t)(width + added) + 1, int);
+    for (int i = 0; i < child_schema->nfields; i++)
+        f[i] = child_schema->fields[i];
+    for (int i = 0; i < width; i++)
+        map[i] = moves[i];
+    for (int i = 0; i < added; i++) {
+        map[width + i] = child_schema->nfields + i;
+        f[child_schema->nfields + i] = before->fields[width + i];
+    }
+    n->schema = type_struct(an->a, f, child_schema->nfields + added);
+    if (n->kind == PLAN_EXPAND_WINDOW)
+        n->window_column = map[n->window_column];
+    return map;
+}
+
+static int *prune_show(struct analysis *an, struct plan_node *n)
+{
+    bool *below = all_of(an, n->children[0]);
+    (void)prune(an, &n->children[0], below);
+    return identity(an, n->schema->nfields);
+}
+
+static int *prune(struct analysis *an, struct plan_node **node, const bool *need)
+{
+    struct plan_node *n = *node;
+    switch (n->kind) {
+    case PLAN_ONE_ROW:
+        return identity(an, n->schema->nfields);
+    case PLAN_LOCAL:
+    case PLAN_SCAN:
+    case PLAN_RANGE:
+        return prune_leaf(an, n, need);
+    case PLAN_PROJECT:
+        return prune_project(an, n, need);
+    case PLAN_AGGREGATE:
+        return prune_aggregate(an, n, need);
+    case PLAN_UNION:
+        return prune_union(an, n, need);
+    case PLAN_EXPAND_WINDOW:
+    case PLAN_EXPLODE:
+        return prune_append(an, n, need);
+    case PLAN_SHOW:
+        return prune_show(an, n);
+    case PLAN_FILTER:
+    case PLAN_SORT:
+    case PLAN_LIMIT:
+    case PLAN_WATERMARK:
+    case PLAN_DEDUP:
+    case PLAN_SAMPLE:
+        break;
+    }
+    return prune_through(an, n, need);
+}
+
+struct plan_node *plan_optimize(struct analysis *an, struct plan_node *root)
+{
+    const struct type *schema = root->schema;
+    root = collapse(an, root);
+    int *map = prune(an, &root, all_of(an, root));
+    bool same = root->schema->nfields == schema->nfields;
+    for (int i = 0; i < schema->nfields; i++)
+        same = same && map[i] == i;
+    if (same)
+        return root;
+    /* A filter or sort at the top may carry columns that only it reads. */
+    struct plan_node *p = plan_node(an, PLAN_PROJECT, root);
+    p->exprs = ARENA_ARRAY(an->a, (size_t)schema->nfields + 1, struct expr *);
+    for (int i = 0; i < schema->nfields; i++)
+        p->exprs[p->nexprs++] =
+            expr_column(an->bind, map[i], schema->fields[i].name, schema->fields[i].type, schema->fields[i].nullable);
+    p->schema = schema;
+    return collapse(an, p);
+}
+
+static void number(struct plan_node *n, int *next)
+{
+    n->id = (*next)++;
+    for (int i = 0; i < n->nchildren; i++)
+        number(n->children[i], next);
+}
+
+void plan_number(struct plan *p)
+{
+    int next = 0;
+    number(p->root, &next);
+}

@@ -1,0 +1,141 @@
+/*
+ * window() leaves the expression that it stands in: below, the child gets a column `window`, and the call becomes that
+ * column. Tumbling windows are a projection over the rows whose time is not null; a sliding window multiplies rows
+ * (PLAN_EXPAND_WINDOW). As in Spark, one relation takes one window.
+ */
+#include "plan_int.h"
+
+static bool is_window(const struct expr *e)
+{
+    return e->kind == EXPR_CALL && e->fn && !strcmp(function_name(e->fn), "window");
+}
+
+static bool find_window(struct expr *e, void *arg)
+{
+    VEC(struct expr *) *found = arg;
+    if (is_window(e))
+        vec_push(found, e);
+    return false;
+}
+
+static bool literal_us(const struct expr *e, int64_t *out)
+{
+    struct calendar_interval v;
+    if (e->kind != EXPR_LITERAL || !col_valid(&e->literal, 0))
+        return false;
+    switch (e->type->id) {
+    case TYPE_LONG:
+    case TYPE_DAY_TIME:
+        *out = e->literal.data.i64[0];
+        return true;
+    case TYPE_STRING:
+        if (!interval_parse(e->literal.data.str[0], &v) || v.months)
+            return false;
+        *out = v.days * INT64_C(86400000000) + v.micros;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static enum err spec_of(struct analysis *an, const struct expr *call, struct window_spec *w)
+{
+    *w = (struct window_spec){0};
+    bool ok = call->nargs >= 2 && literal_us(call->args[1], &w->duration_us);
+    w->slide_us = w->duration_us;
+    if (ok && call->nargs > 2)
+        ok = literal_us(call->args[2], &w->slide_us);
+    if (ok && call->nargs > 3)
+        ok = literal_us(call->args[3], &w->start_us);
+    if (ok && w->duration_us > 0 && w->slide_us > 0 && w->slide_us <= w->duration_us)
+        return ERR_OK;
+    enum err e =
+        FAULT(an->f, ERR_UNSUPPORTED,
+              {"feature", "a window of other than constant, positive lengths with slide <= length"}, {"hint", ""});
+    fault_context(an->f, &call->origin);
+    return e;
+}
+
+/* Rows without a time belong to no window. */
+static enum err drop_null_times(struct analysis *an, struct plan_node **node, struct expr *time)
+{
+    if (!time->nullable)
+        return ERR_OK;
+    struct plan_node *f = plan_node(an, PLAN_FILTER, *node);
+    f->exprs = ARENA_NEW(an->a, struct expr *);
+    f->nexprs = 1;
+    *node = f;
+    return expr_call(an->bind, STR("isnotnull"), &time, 1, false, &f->exprs[0], an->f);
+}
+
+static enum err add_window(struct analysis *an, struct out *child, struct expr *call)
+{
+    struct window_spec w;
+    enum err err = spec_of(an, call, &w);
+    struct expr *time = call->args[0];
+    struct scope s = scope_copy(an, &child->scope, 1);
+    struct plan_node *node = child->node;
+    if (err)
+        return err;
+    s.cols[s.n++] =
+        (struct scope_col){.name = STR("window"),
+                           .type = call->type,
+                           .watermark = time->kind == EXPR_COLUMN && child->scope.cols[time->ordinal].watermark,
+                           .attr = an->next_attr++,
+                           .hidden = true};
+    if (w.slide_us == w.duration_us) {
+        if ((err = drop_null_times(an, &node, time)))
+            return err;
+        struct plan_node *p = plan_node(an, PLAN_PROJECT, node);
+        p->exprs = ARENA_ARRAY(an->a, (size_t)s.n, struct expr *);
+        for (int i = 0; i < child->scope.n; i++)
+            p->exprs[i] = column_of(an, &child->scope, i);
+        p->exprs[s.n - 1] = call;
+        p->nexprs = s.n;
+        node = p;
+    } else {
+        node = plan_node(an, PLAN_EXPAND_WINDOW, node);
+        node->exprs = ARENA_NEW(an->a, struct expr *);
+        node->exprs[0] = time;
+        node->nexprs = 1;
+        node->window = w;
+        node->window_column = s.n - 1;
+    }
+    node->schema = scope_type(an, &s);
+    child->node = node;
+    child->scope = s;
+    child->window = call;
+    child->window_ordinal = s.n - 1;
+    return ERR_OK;
+}
+
+static struct expr *replace_window(struct analysis *an, const struct out *child, struct expr *e)
+{
+    if (is_window(e))
+        return column_of(an, &child->scope, child->window_ordinal);
+    if (!e->nargs)
+        return e;
+    struct expr *c = expr_clone(an->a, e);
+    c->args = ARENA_ARRAY(an->a, (size_t)e->nargs, struct expr *);
+    for (int i = 0; i < e->nargs; i++)
+        c->args[i] = replace_window(an, child, e->args[i]);
+    return c;
+}
+
+enum err extract_windows(struct analysis *an, struct out *child, struct expr **exprs, int n)
+{
+    VEC(struct expr *) found = {0};
+    enum err err = ERR_OK;
+    for (int i = 0; i < n; i++)
+        expr_walk(exprs[i], find_window, &found);
+    for (size_t i = 0; !err && i < found.n; i++) {
+        if (!child->window)
+            err = add_window(an, child, found.p[i]);
+        else if (!expr_eq(child->window, found.p[i]))
+            err = fault_set(an->f, ERR_MULTIPLE_WINDOWS, 0, NULL);
+    }
+    for (int i = 0; !err && found.n && i < n; i++)
+        exprs[i] = replace_window(an, child, exprs[i]);
+    vec_free(&found);
+    return err;
+}
