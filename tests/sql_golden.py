@@ -5,6 +5,8 @@ tests/sql/README.md describes the files. A result is fetched as Arrow, so that e
 without Python's own conversions.
 """
 
+import contextlib
+import io
 import itertools
 import json
 import re
@@ -21,7 +23,7 @@ class Block:
     """One statement, how it is run, and what came of it."""
 
     def __init__(self, kind, sql, conf=None, args=None, comment=None):
-        self.kind = kind  # sql, show, or tree
+        self.kind = kind  # sql, show, tree, or py
         self.sql = sql
         self.conf = conf or {}
         self.args = args or []  # of show: rows, truncate, vertical
@@ -93,6 +95,8 @@ def read_input(path):
 
 
 def statement(text, conf):
+    if text.startswith(">>> "):
+        return Block("py", text[4:], conf)
     match = re.match(r"%show (\d+) (\d+) (true|false) ", text)
     if match:
         return Block("show", text[match.end():], conf, list(match.groups()))
@@ -117,7 +121,7 @@ def read_golden(path):
         elif key == "conf":
             name, value = rest.split("=", 1)
             conf[name] = value
-        elif block is None and key in ("sql", "show", "tree"):
+        elif block is None and key in ("sql", "show", "tree", "py"):
             args = rest.split(" ", 3) if key == "show" else [rest]
             sql = args.pop()
             if sql.startswith('"'):
@@ -139,13 +143,17 @@ def run(spark, block, failure):
     for key, value in conf.items():
         spark.conf.set(key, value)
     try:
-        frame = spark.sql(block.sql)
+        if block.kind == "py":
+            block.result = python(spark, block.sql)
+            frame = None
+        else:
+            frame = spark.sql(block.sql)
         if block.kind == "show":
             rows, width, vertical = int(block.args[0]), int(block.args[1]), block.args[2] == "true"
             block.result = ["text: " + line for line in shown(frame, rows, width, vertical).split("\n")]
         elif block.kind == "tree":
             block.result = ["text: " + line for line in tree(frame).split("\n")]
-        else:
+        elif block.kind == "sql":
             block.result = table(frame)
     except Exception as e:  # the session's own errors are what is recorded; the rest is raised by failure()
         what = failure(e)
@@ -157,6 +165,39 @@ def run(spark, block, failure):
     for key in block.conf:
         if key not in CONF_DEFAULTS:
             spark.conf.unset(key)
+
+
+def client_failure(error):
+    """What the Connect client knows of an error."""
+    from pyspark.errors import PySparkException
+
+    if not isinstance(error, PySparkException) or not hasattr(error, "getCondition") or not error.getCondition():
+        return {"condition": "-", "state": "-", "parameters": {}, "class": type(error).__name__, "message": str(error)}
+    return {
+        "condition": error.getCondition(),
+        "state": error.getSqlState(),
+        "parameters": dict(sorted((error.getMessageParameters() or {}).items())),
+        "class": type(error).__name__,
+        "message": str(error),
+    }
+
+
+def python(spark, code):
+    """What a piece of Python prints, and its value: a frame's schema and rows, or the text of anything else. Several lines set
+    `out`."""
+    from pyspark.sql import DataFrame, Row, functions, types
+    from pyspark.sql.window import Window
+
+    scope = {"spark": spark, "F": functions, "T": types, "Row": Row, "Window": Window}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        if "\n" in code:
+            exec(code, scope)
+            value = scope.get("out")
+        else:
+            value = eval(code, scope)
+        lines = table(value) if isinstance(value, DataFrame) else ["value: " + repr(value)]
+    text = printed.getvalue()
+    return ["text: " + line for line in text.rstrip("\n").split("\n")] * bool(text) + lines
 
 
 def shown(frame, rows, width, vertical):
@@ -250,9 +291,10 @@ def compare(block, got):
     """(kind, text) of what differs between the recorded block and the lines `got`, or None. The message of an error is not
     compared. Kinds, from the mildest: nullable, name, parameters, error, type, rows, text, failure (an error where Spark has
     none), success (the other way round)."""
+    printed = any(line.startswith("text: ") for line in block.result)
     want = [line for line in block.result if not line.startswith("message: ")]
     have = [line for line in got if not line.startswith("message: ")]
-    if not re.search(r"(?i)order\s+by|sort\s+by", block.sql):
+    if not re.search(r"(?i)order\s+by|sort\s+by|orderby|\bsort\(", block.sql) and not printed:
         want, have = sorted(want), sorted(have)
     if want == have:
         return None

@@ -22,6 +22,19 @@ class Stack:
 
 
 @contextlib.contextmanager
+def spark():
+    """The address of a Spark Connect server alone."""
+    directory = tempfile.mkdtemp(prefix="penstock-oracle-")
+    port = penstock_server.free_ports(1)[0]
+    try:
+        call("spark-connect.sh", "start", str(port), directory)
+        yield f"127.0.0.1:{port}"
+    finally:
+        call("spark-connect.sh", "stop", directory)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def running(*spark_settings):
     directory = tempfile.mkdtemp(prefix="penstock-oracle-")
     kafka, connect = penstock_server.free_ports(2)

@@ -25,20 +25,6 @@ import penstock_server  # noqa: E402
 import sql_golden  # noqa: E402
 
 
-def failure(error):
-    from pyspark.errors import PySparkException
-
-    if not isinstance(error, PySparkException) or not hasattr(error, "getCondition") or not error.getCondition():
-        return {"condition": "-", "state": "-", "parameters": {}, "class": type(error).__name__, "message": str(error)}
-    return {
-        "condition": error.getCondition(),
-        "state": error.getSqlState(),
-        "parameters": dict(sorted((error.getMessageParameters() or {}).items())),
-        "class": type(error).__name__,
-        "message": str(error),
-    }
-
-
 def gap_name(path, block):
     key = " ".join([block.kind] + block.args) + " " + sql_golden.json_text(block.sql)
     conf = "".join(f" {k}={v}" for k, v in sorted(block.conf.items()))
@@ -63,7 +49,7 @@ def check(spark, path, gaps, found, kinds, verbose):
     passed = failed = 0
     for block in sql_golden.read_golden(path):
         got = sql_golden.Block(block.kind, block.sql, block.conf, block.args)
-        sql_golden.run(spark, got, failure)
+        sql_golden.run(spark, got, sql_golden.client_failure)
         difference = sql_golden.compare(block, got.result)
         name = gap_name(path, block)
         if difference is not None:
