@@ -8,8 +8,8 @@
  *
  *    tree (sql/) ──plan──▶ expr_column, expr_call("+", …), expr_cast … ──▶ struct expr ──expr_eval(batch)──▶ column
  *
- * The table (spec/functions.def or src/function/table.c): one row per function: name, aliases, arity, type rule, null rule, determinism, kernel, one-line
- * doc, example. Aggregates have rows too, with a struct agg_kernel instead of a kernel.
+ * The table is spec/functions/AREA.def, one row per function: names, arity, type rule, null rule, determinism, kernel,
+ * one-line doc, example. Aggregates have rows too. A new area is a .def file listed in all.def and kernels named fn_….
  *
  * Kernels never see time, threads or files: struct eval carries the batch timestamp, session zone and configuration.
  * Errors under ANSI (overflow, division by zero, bad cast) are raised only for rows that are `active`: a CASE branch or the
@@ -51,6 +51,7 @@ struct expr {
     const struct function *fn; /* CALL, AGG */
     const void *bound;         /* what the binder made for the kernel: compiled pattern, JSON reader … */
     bool ansi, try_;           /* CAST and arithmetic: fail / NULL on error */
+    bool user_specified;       /* CAST that the user wrote: it shows in names */
     bool distinct;             /* AGG */
     struct expr *filter;       /* AGG … FILTER (WHERE filter) */
 };
