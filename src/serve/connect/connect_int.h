@@ -182,8 +182,8 @@ void exec_detach(struct exec *x, uint64_t call);
 void exec_pump(struct exec *x, struct grpc_call *call);
 void exec_release_until(struct exec *x, const char *response_id);
 /* Run fn(arg) on a worker thread. False: too many jobs wait. */
-bool pool_run(struct connect_server *srv, void (*fn)(void *arg), void *arg);
-void pool_stop(struct connect_server *srv);
+bool workers_run(struct connect_server *srv, void (*fn)(void *arg), void *arg);
+void workers_stop(struct connect_server *srv);
 /* Posted to the loop that a call of x hangs on: send what there is for it. service.c */
 struct wake {
     struct exec *exec; /* referenced */

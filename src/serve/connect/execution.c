@@ -40,7 +40,7 @@ static void grow(struct connect_server *srv)
         os_log(OS_WARN, "connect", "no more worker threads: %s", fault_message(&f));
 }
 
-bool pool_run(struct connect_server *srv, void (*fn)(void *arg), void *arg)
+bool workers_run(struct connect_server *srv, void (*fn)(void *arg), void *arg)
 {
     struct job *j = malloc(sizeof *j);
     if (!j)
@@ -62,7 +62,7 @@ bool pool_run(struct connect_server *srv, void (*fn)(void *arg), void *arg)
     return ok;
 }
 
-void pool_stop(struct connect_server *srv)
+void workers_stop(struct connect_server *srv)
 {
     os_mutex_lock(srv->pool.lock);
     srv->pool.stopping = true;

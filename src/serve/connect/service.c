@@ -352,7 +352,7 @@ static void run_execute(struct grpc_call *g, struct call *c)
     __atomic_add_fetch(&c->link->server->executions, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&x->refs, 1, __ATOMIC_RELAXED); /* the worker's */
     attach(g, c, x, NULL, s);
-    if (!pool_run(c->link->server, execute_job, x)) {
+    if (!workers_run(c->link->server, execute_job, x)) {
         FAULT(&f, ERR_LIMIT, {"what", "The number of executions that wait for a thread"}, {"limit", "1000"});
         exec_finish(x, &f);
         exec_release(x);
@@ -457,7 +457,7 @@ static void run_analyze(struct grpc_call *g, struct call *c)
                         .arena = c->arena,
                         .request = c->request};
     c->arena = NULL;
-    if (!pool_run(c->link->server, analyze_job, y)) {
+    if (!workers_run(c->link->server, analyze_job, y)) {
         FAULT(&f, ERR_LIMIT, {"what", "The number of plans that wait for a thread"}, {"limit", "1000"});
         answer_fault(g, &f, s);
         reply_free(y);
@@ -713,7 +713,7 @@ void connect_stop(struct connect_server *s)
         session_release(one);
     }
     query_wake(s->o.queries);
-    pool_stop(s);
+    workers_stop(s);
 }
 
 void connect_free(struct connect_server *s)
