@@ -76,7 +76,7 @@ static void mark_place(struct buf *b, const struct origin *o)
 static void put_summary(struct buf *b, const struct fault *f, const struct origin *o)
 {
     struct buf text = {.limit = sizeof f->context};
-    if (err_kind(f->err) == FAULT_PARSE)
+    if (f->err == ERR_PARSE_SYNTAX || f->err == ERR_PARSE_EMPTY_STATEMENT) /* other parse errors mark what is wrong */
         mark_place(&text, o);
     else
         mark_fragment(&text, o);

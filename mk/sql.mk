@@ -1,0 +1,7 @@
+# sql_run: SQL through parser, plan and operators without a server (tests/sql/runner.c); make test-sql compares with real Spark.
+$(B)/sql_run: $(B)/tests/sql/runner.o $(B)/libpenstock.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+test-sql: $(B)/sql_run
+	@$(B)/sql_run tests/sql/functions/*.golden
+.PHONY: test-sql
+-include $(B)/tests/sql/runner.d
