@@ -62,6 +62,9 @@ static int find_server(struct launch *l)
         net_close(fd);
         return -1;
     }
+    if (l->config.v[CFG_KAFKA_ALIASES].source == CONFIG_DEFAULT &&
+        config_set(&l->config, CFG_KAFKA_ALIASES, "localhost:9092,127.0.0.1:9092", CONFIG_FLAG, "run", &f))
+        return cli_fail(l->self, &f);
     bool temporary = l->config.v[CFG_DATA].source == CONFIG_DEFAULT;
     if (server_dev_settings(&l->config, &f))
         return cli_fail(l->self, &f);

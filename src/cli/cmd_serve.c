@@ -8,7 +8,8 @@
 /* The one line that scripts wait for and parse. */
 static void print_ready(const struct server_addresses *a)
 {
-    printf("ready kafka=%s:%u http=%s:%u\n", a->kafka.host, a->kafka.port, a->http.host, a->http.port);
+    printf("ready kafka=%s:%u connect=%s:%u http=%s:%u\n", a->kafka.host, a->kafka.port, a->connect.host,
+           a->connect.port, a->http.host, a->http.port);
     fflush(stdout);
 }
 

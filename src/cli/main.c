@@ -30,6 +30,13 @@ static const struct cli_command COMMANDS[] = {
      "  python3 -m venv venv && venv/bin/pip install pyspark-client==4.2.0\n"
      "  penstock run --python venv/bin/python job.py\n"
      "  penstock run --data d job.py --days 7            # topics stay in d\n"},
+    {"sql", cmd_sql, "run SQL on a server, here or a Spark cluster", "sql [-c SQL | -f FILE] [OPTIONS]",
+     "Send statements to a Spark Connect server and print their results. Without -c and -f the statements come from "
+     "standard\n"
+     "input, at a terminal with a prompt; each ends with a semicolon.\n\n"
+     "  penstock sql -c \"SELECT explode(sequence(1, 3)) AS n\"\n"
+     "  penstock sql --format json -f report.sql\n"
+     "  penstock sql --remote sc://spark.example:15002   # the same client on a real cluster\n"},
     {"topic", cmd_topic, "list, create, describe and delete topics",
      "topic list|create|describe|delete [NAME] [OPTIONS]",
      "Look at and change topics of penstock or of any Kafka cluster.\n\n"

@@ -2,6 +2,7 @@
 #include "log/log.h"
 #include "os/net.h"
 #include "os/os.h"
+#include "serve/connect/connect.h"
 #include "serve/console/console.h"
 #include "serve/kafka/kafka.h"
 #include "serve/loop.h"
@@ -17,6 +18,10 @@ struct server {
     int nloops;
     struct broker *broker;
     struct kafka_serve *kafka;
+    struct source_env source;
+    struct query_manager *queries;
+    struct connect_server *connect;
+    const struct config *config; /* outlives the server */
     struct console_hooks hooks;
     struct server_addresses addresses;
     atomic_bool ready;
@@ -54,6 +59,18 @@ static void metrics(void *arg, struct console_metrics *m)
     m->v[METRIC_KAFKA_ERRORS] = (double)b.errors;
     m->v[METRIC_CONSUMER_GROUPS] = (double)b.groups;
     m->v[METRIC_GROUP_MEMBERS] = (double)b.members;
+    struct connect_stats c;
+    connect_stats(s->connect, &c);
+    m->v[METRIC_SESSIONS] = (double)c.sessions;
+    m->v[METRIC_EXECUTIONS] = (double)c.executions;
+    m->v[METRIC_RPCS] = (double)c.rpcs;
+    m->v[METRIC_RPC_ERRORS] = (double)c.errors;
+    struct query_stats q;
+    query_manager_stats(s->queries, &q);
+    m->v[METRIC_QUERIES] = (double)q.queries;
+    m->v[METRIC_BATCHES] = (double)q.batches;
+    m->v[METRIC_ROWS_IN] = (double)q.rows_in;
+    m->v[METRIC_ROWS_OUT] = (double)q.rows_out;
 }
 
 static enum err open_log(struct server *s, const struct config *config, struct fault *f)
@@ -99,6 +116,94 @@ static enum err start_broker(struct server *s, const struct config *config, stru
     return broker_start(&s->broker, &o, f);
 }
 
+/* -- the engine: what queries see of the server ----------------------------------------------------------------------- */
+
+static bool is_loopback(struct str host)
+{
+    return str_eq_nocase(host, STR("localhost")) || str_starts(host, STR("127.")) || str_eqz(host, "::1");
+}
+
+/* One HOST:PORT: our listener under any of its names, what we advertise, or a declared alias. */
+static bool is_our_address(const struct server *s, struct str text)
+{
+    char host[256], mine[256];
+    uint16_t port, my_port;
+    if (net_parse(text, host, &port, NULL))
+        return false;
+    const struct server_address *a = &s->addresses.kafka;
+    if (port == a->port && (str_eqz(str_of(host), a->host) || is_loopback(str_of(host))))
+        return true;
+    const char *advertise = s->config->v[CFG_ADVERTISE].text;
+    if (net_parse(str_of(advertise), mine, &my_port, NULL) == ERR_OK && my_port == port &&
+        str_eq_nocase(str_of(host), str_of(mine)))
+        return true;
+    for (struct str rest = str_of(s->config->v[CFG_KAFKA_ALIASES].text); rest.n;) {
+        ptrdiff_t comma = str_find(rest, STR(","), 0);
+        size_t n = comma < 0 ? rest.n : (size_t)comma;
+        if (str_eq_nocase(str_trim(str_make(rest.p, n)), text))
+            return true;
+        rest = str_sub(rest, n + 1, rest.n);
+    }
+    return false;
+}
+
+/* A bootstrap list names one cluster: it is ours when any of its addresses is. */
+static bool is_ours(void *arg, struct str bootstrap)
+{
+    while (bootstrap.n) {
+        ptrdiff_t comma = str_find(bootstrap, STR(","), 0);
+        size_t n = comma < 0 ? bootstrap.n : (size_t)comma;
+        if (is_our_address(arg, str_trim(str_make(bootstrap.p, n))))
+            return true;
+        bootstrap = str_sub(bootstrap, n + 1, bootstrap.n);
+    }
+    return false;
+}
+
+static enum err auto_create(void *arg, struct str topic, struct fault *f)
+{
+    struct server *s = arg;
+    struct os_uuid id;
+    if (!s->config->v[CFG_AUTO_CREATE].number) {
+        char what[300];
+        snprintf(what, sizeof what, "Topic %.*s", STR_ARG(topic));
+        return FAULT(f, ERR_NOTFOUND, {"what", what});
+    }
+    enum err e = log_topic_create(s->log, topic, (int32_t)s->config->v[CFG_PARTITIONS].number, NULL, 0, &id, f);
+    return e == ERR_EXISTS ? ERR_OK : e;
+}
+
+static enum err start_engine(struct server *s, struct fault *f)
+{
+    s->source = (struct source_env){.log = s->log, .is_ours = is_ours, .auto_create = auto_create, .arg = s};
+    enum err e = query_manager_new(&s->source, &s->queries, f);
+    struct connect_options o = {.queries = s->queries, .source = &s->source};
+    return e ? e : connect_start(&s->connect, &o, f);
+}
+
+static enum err listen_connect(struct server *s, const struct config *config, struct fault *f)
+{
+    struct server_address *a = &s->addresses.connect;
+    enum err e = net_parse(str_of(config->v[CFG_CONNECT_LISTEN].text), a->host, &a->port, f);
+    return e ? e : connect_listen(s->connect, s->loops, s->nloops, a->host, &a->port, f);
+}
+
+static bool console_read(void *arg, struct str session, uint64_t from, struct buf *out, uint64_t *next)
+{
+    return connect_console_read(((struct server *)arg)->connect, session, from, out, next);
+}
+
+static bool console_wait(void *arg, struct str session, uint64_t from, void (*wake)(void *arg), void *wake_arg)
+{
+    return connect_console_wait(((struct server *)arg)->connect, session, from, wake, wake_arg);
+}
+
+static void console_forget(void *arg, void *wake_arg)
+{
+    connect_console_forget(((struct server *)arg)->connect, wake_arg);
+}
+
+/* -- listeners, start, stop ---------------------------------------------------------------------------------------------- */
 static enum err listen_kafka(struct server *s, const struct config *config, struct fault *f)
 {
     struct server_address *a = &s->addresses.kafka;
@@ -112,7 +217,12 @@ static enum err listen_http(struct server *s, const struct config *config, struc
 {
     struct server_address *a = &s->addresses.http;
     enum err e = net_parse(str_of(config->v[CFG_HTTP_LISTEN].text), a->host, &a->port, f);
-    s->hooks = (struct console_hooks){.arg = s, .not_ready = not_ready, .metrics = metrics};
+    s->hooks = (struct console_hooks){.arg = s,
+                                      .not_ready = not_ready,
+                                      .metrics = metrics,
+                                      .console_read = console_read,
+                                      .console_wait = console_wait,
+                                      .console_forget = console_forget};
     return e ? e : console_listen(s->loops, s->nloops, a->host, &a->port, &s->hooks, f);
 }
 
@@ -121,13 +231,18 @@ enum err server_start(struct server **out, const struct config *config, struct f
     struct server *s = calloc(1, sizeof *s);
     if (!s)
         return FAULT(f, ERR_NOMEM, {"what", "server"});
+    s->config = config;
     enum err e = open_log(s, config, f);
-    if (!e)
-        e = start_loops(s, config, f);
     if (!e)
         e = start_broker(s, config, f);
     if (!e)
+        e = start_engine(s, f);
+    if (!e)
+        e = start_loops(s, config, f);
+    if (!e)
         e = listen_kafka(s, config, f);
+    if (!e)
+        e = listen_connect(s, config, f);
     if (!e)
         e = listen_http(s, config, f);
     if (e) {
@@ -145,8 +260,14 @@ void server_stop(struct server *s)
     atomic_store(&s->ready, false);
     for (int i = 0; i < s->nloops; i++)
         loop_unlisten_all(s->loops[i]);
+    if (s->connect)
+        connect_stop(s->connect);
+    if (s->queries)
+        query_manager_free(s->queries);
     for (int i = 0; i < s->nloops; i++)
         loop_stop(s->loops[i]);
+    if (s->connect)
+        connect_free(s->connect);
     if (s->broker)
         broker_stop(s->broker);
     if (s->kafka)

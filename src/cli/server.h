@@ -1,7 +1,7 @@
 /*
  * server: everything that listens, put together in the order of dependence and taken apart in reverse.
  *
- *   server_start:  data directory ─▶ loops ─▶ Kafka, Spark Connect, HTTP listeners ─▶ ready
+ *   server_start:  data directory ─▶ broker ─▶ queries ─▶ loops ─▶ Kafka, Spark Connect, HTTP listeners ─▶ ready
  *   server_stop:   stop accepting ─▶ queries end their batch ─▶ loops ─▶ the log is synced and closed
  *
  * `penstock serve`, `dev` and `run` are three callers of it. Call os_signals_block before server_start: threads inherit.
@@ -22,7 +22,7 @@ struct server_addresses {
     struct server_address kafka, connect, http;
 };
 
-/* Start everything; when it fails, nothing is left behind. */
+/* Start everything; when it fails, nothing is left behind. The config outlives the server. */
 CHECK enum err server_start(struct server **out, const struct config *config, struct fault *f);
 void server_stop(struct server *s);
 /* Settings of a server to try things on: no delay before a consumer group's first rebalance and, unless `data` was set, a
