@@ -2,6 +2,7 @@
  * The table of functions: rows are in spec/functions, one file per area. A row's kernel is fn_NAME, its binder bind_NAME, both
  * found in the .c file of that area; `none` says there is none.
  */
+#include "function/datetime_int.h"
 #include "function/table_int.h"
 
 static const struct function TABLE[] = {

@@ -1,0 +1,35 @@
+/*
+ * json_read: JSON texts → columns of a given type, as Spark's JacksonParser reads them under from_json's defaults.
+ *
+ * What is asked for is compiled once (json_schema, read-only, shared by threads); rows are read batch by batch. Fields that
+ * nobody wants are passed over (but checked), and the order of keys is predicted from the record before: a hit costs one memcmp.
+ *
+ * Semantics (Spark 4.2, PERMISSIVE, spark.sql.json.enablePartialResults=true): a text that is no JSON gives a row of nulls; a
+ * value of another type than its field gives NULL in that field only; an empty text gives NULL; what follows the first
+ * value is not looked at; a root array gives its first element.
+ */
+#ifndef PENSTOCK_FUNCTION_JSON_READ_H
+#define PENSTOCK_FUNCTION_JSON_READ_H
+
+#include "function/function.h"
+
+struct json_schema;
+struct json_options {
+    bool failfast;             /* mode FAILFAST: the first bad record is an error */
+    const bool *wanted;        /* per field of a STRUCT root; others come out as NULL without being read. NULL: all */
+    struct str corrupt_column; /* columnNameOfCorruptRecord: a STRING field that gets the text of a bad record */
+    struct str timestamp_format, timestamp_ntz_format, date_format; /* n 0: the default reading, as CAST reads */
+};
+CHECK enum err json_schema_new(struct arena *a, const struct type *type, const struct json_options *o,
+                               const struct json_schema **out, struct fault *f);
+const struct type *json_schema_type(const struct json_schema *s);
+/* The same schema reading only some fields; NULL where every field matters (FAILFAST, a corrupt record column that is used). */
+const struct json_schema *json_schema_prune(struct arena *a, const struct json_schema *s, const bool *wanted);
+/* One value for each of the first n rows of the STRING column `in`; errors (FAILFAST) only for rows that are active (NULL: all). */
+CHECK enum err json_read(const struct json_schema *s, const struct column *in, struct eval *ev, uint32_t n,
+                         const uint8_t *active, struct column *out);
+
+/* For plan/: a from_json call of which only the fields used[i] are read from here on; a copy, or the call itself when it is none. */
+struct expr *json_prune(struct bind *b, struct expr *call, const bool *used);
+
+#endif
