@@ -7,7 +7,9 @@
 
 static bool is_window(const struct expr *e)
 {
-    return e->kind == EXPR_CALL && e->fn && !strcmp(function_name(e->fn), "window");
+    struct window_spec w;
+    struct expr *time;
+    return expr_window(e, &w, &time);
 }
 
 static bool find_window(struct expr *e, void *arg)
@@ -16,44 +18,6 @@ static bool find_window(struct expr *e, void *arg)
     if (is_window(e))
         vec_push(found, e);
     return false;
-}
-
-static bool literal_us(const struct expr *e, int64_t *out)
-{
-    struct calendar_interval v;
-    if (e->kind != EXPR_LITERAL || !col_valid(&e->literal, 0))
-        return false;
-    switch (e->type->id) {
-    case TYPE_LONG:
-    case TYPE_DAY_TIME:
-        *out = e->literal.data.i64[0];
-        return true;
-    case TYPE_STRING:
-        if (!interval_parse(e->literal.data.str[0], &v) || v.months)
-            return false;
-        *out = v.days * INT64_C(86400000000) + v.micros;
-        return true;
-    default:
-        return false;
-    }
-}
-
-static enum err spec_of(struct analysis *an, const struct expr *call, struct window_spec *w)
-{
-    *w = (struct window_spec){0};
-    bool ok = call->nargs >= 2 && literal_us(call->args[1], &w->duration_us);
-    w->slide_us = w->duration_us;
-    if (ok && call->nargs > 2)
-        ok = literal_us(call->args[2], &w->slide_us);
-    if (ok && call->nargs > 3)
-        ok = literal_us(call->args[3], &w->start_us);
-    if (ok && w->duration_us > 0 && w->slide_us > 0 && w->slide_us <= w->duration_us)
-        return ERR_OK;
-    enum err e =
-        FAULT(an->f, ERR_UNSUPPORTED,
-              {"feature", "a window of other than constant, positive lengths with slide <= length"}, {"hint", ""});
-    fault_context(an->f, &call->origin);
-    return e;
 }
 
 /* Rows without a time belong to no window. */
@@ -71,12 +35,12 @@ static enum err drop_null_times(struct analysis *an, struct plan_node **node, st
 static enum err add_window(struct analysis *an, struct out *child, struct expr *call)
 {
     struct window_spec w;
-    enum err err = spec_of(an, call, &w);
-    struct expr *time = call->args[0];
+    struct expr *time;
+    enum err err = ERR_OK;
     struct scope s = scope_copy(an, &child->scope, 1);
     struct plan_node *node = child->node;
-    if (err)
-        return err;
+    if (!expr_window(call, &w, &time))
+        return fault_internal(an->f, "not a window() call");
     s.cols[s.n++] =
         (struct scope_col){.name = STR("window"),
                            .type = call->type,
