@@ -28,14 +28,14 @@ static inline struct str rd_bytes(struct rd *r, size_t n)
     r->n -= n;
     return s;
 }
-#define RD_INT_(name, T, swap)                       \
-    static inline T name(struct rd *r)               \
-    {                                                \
-        struct str s = rd_bytes(r, sizeof(T));       \
-        T v = 0;                                     \
-        if (!r->bad)                                 \
-            memcpy(&v, s.p, sizeof v);               \
-        return (T)swap(v);                           \
+#define RD_INT_(name, T, swap)                                                                                         \
+    static inline T name(struct rd *r)                                                                                 \
+    {                                                                                                                  \
+        struct str s = rd_bytes(r, sizeof(T));                                                                         \
+        T v = 0;                                                                                                       \
+        if (!r->bad)                                                                                                   \
+            memcpy(&v, s.p, sizeof v);                                                                                 \
+        return (T)swap(v);                                                                                             \
     }
 RD_INT_(rd_u8, uint8_t, )
 RD_INT_(rd_i8, int8_t, )

@@ -213,7 +213,7 @@ def help_teaches():
     names = re.findall(r"^  (\w+) +\S", p.stdout, re.M)
     for name in ("dev", "serve", "run", "topic", "produce", "consume", "sql", "version"):
         assert name in names, name
-    for name in names:
+    for name in set(names) - {"help"}:
         p = run(name, "--help")
         equal(p.returncode, 0, name)
         has(p.stdout, "Usage: penstock " + name)

@@ -22,7 +22,8 @@ static enum err send_schema(void *arg, const struct plan *plan, struct fault *f)
     struct stream *s = arg;
     Response r = SPARK__CONNECT__EXECUTE_PLAN_RESPONSE__INIT;
     r.schema = type_message(s->arena, plan->schema);
-    s->out = arrow_out_new(type_copy(s->arena, plan->schema), plan->bind.zone_name); /* the last batch outlives the plan */
+    s->out =
+        arrow_out_new(type_copy(s->arena, plan->schema), plan->bind.zone_name); /* the last batch outlives the plan */
     return exec_respond(s->exec, &r, f);
 }
 
