@@ -303,6 +303,25 @@ static struct str plain_name(struct str name)
     return name;
 }
 
+/* IS UNKNOWN: IS NULL of something boolean. */
+static enum err bind_unknown(struct binding *b, const struct node *n, struct expr **out)
+{
+    struct expr *e;
+    enum err err = bind_node(b, n->args[0], &e);
+    if (err)
+        return err;
+    b->an->bind->origin = n->origin;
+    if (e->type->id == TYPE_BOOLEAN || e->type->id == TYPE_NULL)
+        return expr_call(b->an->bind, STR("isnull"), &e, 1, false, out, b->an->f);
+    struct arena *a = b->an->a;
+    err = FAULT(b->an->f, ERR_GENERATOR_INPUT, {"sqlExpr", arena_fmt(a, "\"(%.*s IS NULL)\"", STR_ARG(e->sql)).p},
+                {"paramIndex", "first"}, {"inputSql", quote_sql(a, e)},
+                {"inputType", arena_fmt(a, "\"%.*s\"", STR_ARG(type_sql(a, e->type))).p},
+                {"requiredType", "\"BOOLEAN\""});
+    fault_context(b->an->f, &n->origin);
+    return err;
+}
+
 /* Calls that are not a row of the function table, or have arguments that are no plain expressions. */
 static bool bind_special(struct binding *b, const struct node *n, struct expr **out, enum err *err)
 {
@@ -313,11 +332,30 @@ static bool bind_special(struct binding *b, const struct node *n, struct expr **
         fault_context(b->an->f, &n->origin);
         return true;
     }
+    if (is_call(n, "isunknown") && n->nargs == 1)
+        return *err = bind_unknown(b, n, out), true;
     if (is_call(n, "struct"))
         return *err = bind_struct(b, n, out), true;
     if (is_call(n, "count") && n->nargs == 1 && n->args[0]->kind == NODE_STAR && !n->distinct)
         return *err = count_star(b, n, out), true;
     return false;
+}
+
+/* Operators that share a function with a name print as operators: -a is (- a), but negative(a) is negative(a). */
+static struct str operator_function(const struct node *n, struct str name)
+{
+    if (n->nargs == 1 && str_eqz(name, "-"))
+        return STR("negative");
+    return n->nargs == 1 && str_eqz(name, "+") ? STR("positive") : name;
+}
+
+static void print_operator(struct analysis *an, const struct node *n, struct expr **args, struct expr *e)
+{
+    bool shift = str_eqz(n->name, "<<") || str_eqz(n->name, ">>") || str_eqz(n->name, ">>>");
+    if (n->nargs == 1 && (str_eqz(n->name, "-") || str_eqz(n->name, "+")))
+        e->sql = arena_fmt(an->a, "(%.*s %.*s)", STR_ARG(n->name), STR_ARG(args[0]->sql));
+    else if (n->nargs == 2 && shift)
+        e->sql = arena_fmt(an->a, "(%.*s %.*s %.*s)", STR_ARG(args[0]->sql), STR_ARG(n->name), STR_ARG(args[1]->sql));
 }
 
 static enum err bind_call(struct binding *b, const struct node *n, struct expr **out)
@@ -326,7 +364,7 @@ static enum err bind_call(struct binding *b, const struct node *n, struct expr *
     struct expr **args = NULL;
     int nargs = 0;
     enum err err = ERR_OK;
-    struct str name = plain_name(n->name);
+    struct str name = operator_function(n, plain_name(n->name));
     bool aggregate = function_is_aggregate(name);
     struct binding inner = *b;
     inner.in_aggregate |= aggregate;
@@ -342,6 +380,8 @@ static enum err bind_call(struct binding *b, const struct node *n, struct expr *
             err = bind_between(b, args, out);
         else
             err = expr_call(an->bind, name, args, nargs, n->distinct, out, an->f);
+        if (!err)
+            print_operator(an, n, args, *out);
         if (!err && str_eq_nocase(name, STR("window")))
             (*out)->sql = STR("window"); /* the column that it becomes */
     }
@@ -552,8 +592,6 @@ enum err bind_predicate(struct binding *b, const struct node *n, struct expr **o
     enum err err = bind_node(b, n, out);
     if (err)
         return err;
-    if ((*out)->type->id == TYPE_NULL)
-        return cast_to(b->an, out, type_simple(TYPE_BOOLEAN));
     if ((*out)->type->id == TYPE_BOOLEAN)
         return ERR_OK;
     err = FAULT(b->an->f, ERR_FILTER_NOT_BOOLEAN, {"sqlExpr", quote_sql(b->an->a, *out)},

@@ -45,7 +45,10 @@ static enum err resolve_table(struct analysis *an, const struct rel *r, struct o
             qualify(an, o, name);
         return err;
     }
-    enum err err = FAULT(an->f, ERR_TABLE_NOT_FOUND, {"relationName", quote_parts(an->a, r->parts, r->nparts).p},
+    struct str parts = quote_parts(an->a, r->parts, r->nparts);
+    if (r->nparts > 2)
+        return FAULT(an->f, ERR_SINGLE_PART_NAMESPACE, {"sessionCatalog", "spark_catalog"}, {"identifier", parts.p});
+    enum err err = FAULT(an->f, ERR_TABLE_NOT_FOUND, {"relationName", parts.p},
                          {"searchPath", "[`system`.`builtin`, `system`.`session`, `spark_catalog`.`default`]"});
     fault_context(an->f, &r->origin);
     return err;

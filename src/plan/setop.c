@@ -240,7 +240,10 @@ static enum err values_type(struct analysis *an, const struct rel *r, struct exp
         *nullable |= x->nullable;
         if (type_eq(*out, x->type))
             continue;
-        if (!type_widen(an->a, *out, x->type, out)) {
+        /* Strings meet only strings in an inline table. */
+        bool mixed = ((*out)->id == TYPE_STRING) != (x->type->id == TYPE_STRING) && (*out)->id != TYPE_NULL &&
+                     x->type->id != TYPE_NULL;
+        if (mixed || !type_widen(an->a, *out, x->type, out)) {
             enum err err = FAULT(an->f, ERR_INLINE_TABLE_TYPES, {"colName", arena_fmt(an->a, "`col%d`", col + 1).p});
             fault_context(an->f, &r->origin);
             return err;

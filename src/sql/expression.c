@@ -38,7 +38,7 @@ static struct node *parse_unary(struct parser *p)
 {
     int first = p->at;
     const struct token *next = peek(p, 1);
-    const char *call = at_symbol(p, "-") ? "negative" : at_symbol(p, "+") ? "positive" : at_symbol(p, "~") ? "~" : NULL;
+    const char *call = at_symbol(p, "-") ? "-" : at_symbol(p, "+") ? "+" : at_symbol(p, "~") ? "~" : NULL;
     if (!call || (at_symbol(p, "-") && next->kind == TOKEN_NUMBER))
         return parse_primary(p); /* a minus before digits belongs to the literal */
     p->at++;
@@ -166,12 +166,8 @@ static struct node *parse_is(struct parser *p, struct node *operand, int first)
         p->at++;
         return negate(p, call_of(p, first, "<=>", 2, operand, finish(p, v, p->at - 1)), negated, first);
     }
-    if (accept_word(p, "unknown")) {
-        struct node *null = node_new(p->a, NODE_LITERAL, 0);
-        null->literal_null = true;
-        null->type = null->literal.type = type_simple(TYPE_BOOLEAN);
-        return negate(p, call_of(p, first, "<=>", 2, operand, finish(p, null, p->at - 1)), negated, first);
-    }
+    if (accept_word(p, "unknown"))
+        return negate(p, call_of(p, first, "isunknown", 1, operand), negated, first);
     if (!expect_word(p, "distinct") || !expect_word(p, "from"))
         return NULL;
     struct node *other = parse_value(p, 0);

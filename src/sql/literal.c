@@ -87,13 +87,17 @@ static struct node *literal_decimal(struct parser *p, const char *text, int firs
     return e;
 }
 
-static struct node *literal_floating(struct parser *p, const char *text, bool single)
+static struct node *literal_floating(struct parser *p, const char *text, bool single, int first)
 {
+    double v = strtod(text, NULL);
+    if (single ? (float)v - (float)v != 0 : v - v != 0)
+        return out_of_range(p, first, text, single ? "-3.4028234663852886E+38" : "-1.7976931348623157E+308",
+                            single ? "3.4028234663852886E+38" : "1.7976931348623157E+308", single ? "float" : "double");
     struct node *e = literal_of(p, type_simple(single ? TYPE_FLOAT : TYPE_DOUBLE), sizeof(double));
     if (single)
         e->literal.data.f32[0] = strtof(text, NULL);
     else
-        e->literal.data.f64[0] = strtod(text, NULL);
+        e->literal.data.f64[0] = v;
     return e;
 }
 
@@ -129,11 +133,11 @@ struct node *literal_number(struct parser *p, bool negative, int first)
     snprintf(text, sizeof text, "%s%.*s", negative ? "-" : "", STR_ARG(t->value));
     struct node *e;
     if (t->suffix[0] == 'F' || t->suffix[0] == 'D')
-        e = literal_floating(p, text, t->suffix[0] == 'F');
+        e = literal_floating(p, text, t->suffix[0] == 'F', first);
     else if (t->suffix[0] == 'B' || (!t->suffix[0] && t->number == NUMBER_DECIMAL))
         e = literal_decimal(p, text, first);
     else if (t->number == NUMBER_EXPONENT)
-        e = literal_floating(p, text, false);
+        e = literal_floating(p, text, false, first);
     else
         e = literal_whole(p, text, t->suffix[0], first);
     return finish(p, e, first);

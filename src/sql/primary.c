@@ -88,20 +88,20 @@ static struct node *parse_extract(struct parser *p, int first)
     return call_of(p, first, "extract", 2, what, from);
 }
 
+/* SUBSTRING(s FROM a [FOR b]); NULL without an error: an ordinary call. */
 static struct node *parse_substring(struct parser *p, int first, const char *name)
 {
     struct node *s, *from, *length = NULL;
+    int back = p->at;
     p->at += 2;
     if (!nested_expression(p, &s))
         return NULL;
-    bool words = accept_word(p, "from");
-    if (!words && !expect_symbol(p, ","))
+    if (!accept_word(p, "from")) {
+        p->at = back;
         return NULL;
-    if (!nested_expression(p, &from))
-        return NULL;
-    if ((words ? accept_word(p, "for") : accept_symbol(p, ",")) && !nested_expression(p, &length))
-        return NULL;
-    if (!expect_symbol(p, ")"))
+    }
+    if (!nested_expression(p, &from) || (accept_word(p, "for") && !nested_expression(p, &length)) ||
+        !expect_symbol(p, ")"))
         return NULL;
     return length ? call_of(p, first, name, 3, s, from, length) : call_of(p, first, name, 2, s, from);
 }
@@ -200,16 +200,18 @@ struct node *parse_special(struct parser *p, bool *handled)
         return parse_cast(p, first);
     if (word_is(t, "extract") && word_is(peek(p, 3), "from"))
         return parse_extract(p, first);
-    if (word_is(t, "substring") || word_is(t, "substr"))
-        return parse_substring(p, first, word_is(t, "substr") ? "substr" : "substring");
     if (word_is(t, "timestampadd") || word_is(t, "timestampdiff") || word_is(t, "dateadd") || word_is(t, "datediff"))
         if (peek(p, 2)->kind == TOKEN_WORD && symbol_is(peek(p, 3), ",") && !symbol_is(peek(p, 5), ")"))
             return parse_timestampadd(p, first);
-    if (word_is(t, "trim") && !symbol_is(peek(p, 2), ")"))
+    if (symbol_is(peek(p, 2), ")"))
+        e = NULL;
+    else if (word_is(t, "substring") || word_is(t, "substr"))
+        e = parse_substring(p, first, word_is(t, "substr") ? "substr" : "substring");
+    else if (word_is(t, "trim"))
         e = parse_trim(p, first);
-    else if (word_is(t, "position") && !symbol_is(peek(p, 2), ")"))
+    else if (word_is(t, "position"))
         e = parse_position(p, first);
-    else if (word_is(t, "overlay") && !symbol_is(peek(p, 2), ")"))
+    else if (word_is(t, "overlay"))
         e = parse_overlay(p, first);
     *handled = e || p->err;
     return e;

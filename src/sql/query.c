@@ -46,6 +46,16 @@ bool starts_query(const struct parser *p, int ahead)
 }
 
 /* -- relations ----------------------------------------------------------------------------------------------------- */
+static void *inline_width(struct parser *p, const struct rel *values, int first, int expected, int row)
+{
+    char want[16], got[16], at[16];
+    snprintf(want, sizeof want, "%d", expected);
+    snprintf(got, sizeof got, "%d", values->width);
+    snprintf(at, sizeof at, "%d", row);
+    return PARSE_FAULT(p, first, ERR_INLINE_TABLE_COLUMNS, {"expectedNumCols", want}, {"actualNumCols", got},
+                       {"rowIndex", at});
+}
+
 /* [AS] name [(columns)] */
 static struct rel *parse_table_alias(struct parser *p, struct rel *r, int first)
 {
@@ -56,11 +66,15 @@ static struct rel *parse_table_alias(struct parser *p, struct rel *r, int first)
     bool as = accept_word(p, "as");
     if (!as && ((t->kind != TOKEN_WORD && t->kind != TOKEN_QUOTED) || word_in(t, ENDS) || ends_alias(p)))
         return r;
+    if (!r)
+        return NULL;
     struct rel *alias = over(p, REL_ALIAS, r);
     struct str name, *columns = NULL;
     int n = 0;
     if (!parse_strict_identifier(p, &name) || (at_symbol(p, "(") && !parse_name_list(p, &columns, &n)))
         return NULL;
+    if (r && r->kind == REL_VALUES && n && n != r->width)
+        return inline_width(p, r, first, n, 0);
     alias->parts = ARENA_ARRAY(p->a, (size_t)n + 1, struct str);
     alias->parts[0] = name;
     for (int i = 0; i < n; i++)
@@ -85,12 +99,8 @@ static struct rel *parse_values(struct parser *p)
         if (rows == 0)
             r->width = width;
         if (width != r->width) {
-            char want[16], got[16], at[16];
-            snprintf(want, sizeof want, "%d", r->width);
-            snprintf(got, sizeof got, "%d", width);
-            snprintf(at, sizeof at, "%d", rows);
-            return PARSE_FAULT(p, first, ERR_INLINE_TABLE_COLUMNS, {"expectedNumCols", want}, {"actualNumCols", got},
-                               {"rowIndex", at});
+            struct rel odd = {.width = width};
+            return inline_width(p, &odd, first, r->width, rows);
         }
         for (int i = 0; i < width; i++)
             list_add(p, &l, row ? e->args[i] : e);

@@ -179,9 +179,9 @@ TEST(operators_bind_as_in_spark)
     expect_expression("a and b and c and d", "(and (and a b) (and c d))");
     expect_expression("1=1=true", "(= (= 1 1) true)");
     expect_expression("a <> 1", "(not (= a 1))");
-    expect_expression("-a", "(negative a)");
+    expect_expression("-a", "(- a)");
     expect_expression("- 1", "-1");
-    expect_expression("-(-1)", "(negative -1)");
+    expect_expression("-(-1)", "(- -1)");
     expect_expression("a | b ^ c & d << 1", "(| a (^ b (& c (<< d 1))))");
     expect_expression("a div 2 || 'x'", "(concat (div a 2) 'x')");
     expect_expression("-1::string", "(cast -1)");

@@ -54,7 +54,7 @@ static void put_float(struct buf *out, double v, bool single)
             break;
     }
     int exponent = atoi(strchr(t, 'e') + 1);
-    if (exponent < -4 || exponent >= 16) {
+    if (exponent < -4 || exponent >= (single ? 7 : 16)) { /* numpy's rule for float32 */
         buf_fmt(out, "\"%s\"", t);
         return;
     }
@@ -84,23 +84,25 @@ static bool is_utf8(struct str s)
 }
 
 /* Times as numpy prints them: ISO, the fraction in six digits or not at all. */
-static void put_time(struct buf *out, int64_t us, const char *tail)
+static void put_date(struct buf *out, int64_t days)
 {
-    int64_t days = us / 86400000000LL - (us % 86400000000LL < 0), rest = us - days * 86400000000LL;
     int64_t z = days + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;
     int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365, y = yoe + era * 400;
     int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153, d = doy - (153 * mp + 2) / 5 + 1;
     int64_t m = mp < 10 ? mp + 3 : mp - 9;
-    y += m <= 2;
-    buf_fmt(out, "\"%s%04lld-%02lld-%02lld", y < 0 ? "-" : "", (long long)(y < 0 ? -y : y), (long long)m, (long long)d);
-    if (tail) {
-        buf_fmt(out, "T%02lld:%02lld:%02lld", (long long)(rest / 3600000000LL), (long long)(rest / 60000000 % 60),
-                (long long)(rest / 1000000 % 60));
-        if (rest % 1000000)
-            buf_fmt(out, ".%06lld", (long long)(rest % 1000000));
-        buf_z(out, tail);
-    }
+    buf_fmt(out, "%04lld-%02lld-%02lld", (long long)(y + (m <= 2)), (long long)m, (long long)d);
+}
+
+static void put_time(struct buf *out, int64_t us, const char *tail)
+{
+    int64_t days = us / 86400000000LL - (us % 86400000000LL < 0), rest = us - days * 86400000000LL;
     buf_z(out, "\"");
+    put_date(out, days);
+    buf_fmt(out, "T%02lld:%02lld:%02lld", (long long)(rest / 3600000000LL), (long long)(rest / 60000000 % 60),
+            (long long)(rest / 1000000 % 60));
+    if (rest % 1000000)
+        buf_fmt(out, ".%06lld", (long long)(rest % 1000000));
+    buf_fmt(out, "%s\"", tail);
 }
 
 static void put_decimal(struct buf *out, __int128 v, int scale)
@@ -108,14 +110,12 @@ static void put_decimal(struct buf *out, __int128 v, int scale)
     char t[64];
     int n = 0;
     unsigned __int128 u = v < 0 ? -(unsigned __int128)v : (unsigned __int128)v;
-    while (u || n <= scale) {
+    while (u || n <= scale + (scale > 0)) {
         t[n++] = (char)('0' + (int)(u % 10));
         u /= 10;
         if (n == scale)
             t[n++] = '.';
     }
-    if (scale == 0 && n == 0)
-        t[n++] = '0';
     buf_z(out, v < 0 ? "\"-" : "\"");
     while (n)
         buf_u8(out, (uint8_t)t[--n]);
@@ -196,7 +196,9 @@ static void put_value(struct buf *out, const struct column *c, uint32_t i)
         buf_z(out, "\"");
         break;
     case TYPE_DATE:
-        put_time(out, c->data.i32[r] * 86400000000LL, NULL);
+        buf_z(out, "\"");
+        put_date(out, c->data.i32[r]);
+        buf_z(out, "\"");
         break;
     case TYPE_TIMESTAMP:
         put_time(out, c->data.i64[r], "Z");
