@@ -240,7 +240,7 @@ static enum err answer(struct planning *p, const Spark__Connect__AnalyzePlanRequ
         out->get_storage_level->storage_level->replication = 1;
         return e;
     default:
-        return refuse(f, "analysis", "(unknown)");
+        return FAULT(f, ERR_CONNECT_PLAN, {"detail", "An analysis of no known kind."});
     }
 }
 

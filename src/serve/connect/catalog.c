@@ -302,6 +302,8 @@ enum err convert_catalog(struct planning *p, const Spark__Connect__Catalog *c, s
     case KIND(CLEAR_CACHE):
         *out = nothing(p);
         return ERR_OK;
+    case KIND(_NOT_SET):
+        return FAULT(f, ERR_CONNECT_PLAN, {"detail", "A catalog request is missing."});
     default:
         return refuse(f, "catalog request", refused_kind(c->cat_type_case));
     }

@@ -32,7 +32,7 @@ static enum err trigger_of(const Start *c, struct query_options *q, struct fault
     case SPARK__CONNECT__WRITE_STREAM_OPERATION_START__TRIGGER_REAL_TIME_BATCH_DURATION:
         return refuse(f, "trigger", "realTime");
     default:
-        return refuse(f, "trigger", "(unknown)");
+        return FAULT(f, ERR_CONNECT_PLAN, {"detail", "A trigger of no known kind."});
     }
 }
 
@@ -294,7 +294,7 @@ static enum err ask_one(struct exec *x, struct query *q, const Ask *c, struct ar
     case ASK(AWAIT_TERMINATION):
         return ask_await(x, q, c, a, out, f);
     default:
-        return refuse(f, "streaming query command", "(unknown)");
+        return FAULT(f, ERR_CONNECT_PLAN, {"detail", "A streaming query command of no known kind."});
     }
 }
 
@@ -406,7 +406,7 @@ static enum err manage_one(struct exec *x, const Manage *c, struct arena *a, Man
     case MANAGE(REMOVE_LISTENER):
         return refuse(f, "streaming query manager command", "StreamingQueryListener on the server");
     default:
-        return refuse(f, "streaming query manager command", "(unknown)");
+        return FAULT(f, ERR_CONNECT_PLAN, {"detail", "A streaming query manager command of no known kind."});
     }
 }
 

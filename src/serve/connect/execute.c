@@ -309,7 +309,7 @@ enum err convert_statement(struct planning *p, struct str sql, struct rel **out,
     case STATEMENT_EXPLAIN:
         return explain(p, &st, out, f);
     }
-    return refuse(f, "statement", "(unknown)");
+    return fault_internal(f, "a statement of kind %d", (int)st.kind);
 }
 
 /* -- SqlCommand ------------------------------------------------------------------------------------------------------- */

@@ -120,7 +120,7 @@ static enum err cast(struct planning *p, const Spark__Connect__Expression__Cast 
     if (e)
         return e;
     if ((unsigned)x->eval_mode >= sizeof modes / sizeof *modes)
-        return refuse(f, "mode of a cast", "(unknown)");
+        return missing(f, "A cast of no known mode.");
     (*out)->cast_mode = modes[x->eval_mode];
     switch (x->cast_to_type_case) {
     case SPARK__CONNECT__EXPRESSION__CAST__CAST_TO_TYPE_TYPE:

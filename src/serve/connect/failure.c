@@ -106,6 +106,8 @@ void fault_text(const struct fault *f, struct buf *out)
     if (!is_nameless(class))
         buf_fmt(out, "[%s] ", class);
     buf_z(out, fault_message(f));
+    while (out->n && out->p[out->n - 1] == ' ') /* a row that ends with an empty parameter */
+        out->n--;
     if (*state && !is_nameless(class))
         buf_fmt(out, " SQLSTATE: %s", state);
     if (kind == FAULT_ANALYSIS && c.is_sql && c.line > 0)

@@ -54,8 +54,11 @@ static enum err decimal_type(struct planning *p, const Spark__Connect__Expressio
     int precision, scale;
     if (!decimal_shape(d->value, &precision, &scale))
         return invalid(f, "A decimal literal that is no decimal number of at most 38 digits.");
-    scale = OPTIONAL(d, scale, scale);
-    precision = OPTIONAL(d, precision, precision > scale ? precision : scale);
+    /* The client's own type is a guess (10, 0): the value widens it, as in Spark. */
+    int least_precision = OPTIONAL(d, precision, 0), least_scale = OPTIONAL(d, scale, 0);
+    scale = scale > least_scale ? scale : least_scale;
+    precision = precision > least_precision ? precision : least_precision;
+    precision = precision > scale ? precision : scale;
     if (precision < 1 || precision > 38 || scale < 0 || scale > precision)
         return invalid(f, "A decimal literal of impossible precision or scale.");
     *out = type_decimal(p->arena, precision, scale);
@@ -179,7 +182,7 @@ static enum err literal_type(struct planning *p, const Literal *x, int depth, co
     case KIND(TIME):
         return refuse(f, "literal", "time");
     default:
-        return refuse(f, "literal", "(unknown)");
+        return invalid(f, "A literal without a value.");
     }
 }
 
@@ -376,7 +379,7 @@ static enum err put_value(struct planning *p, struct column *c, uint32_t row, co
         }
         return ERR_OK;
     default:
-        return refuse(f, "literal", "(unknown)");
+        return invalid(f, "A literal without a value.");
     }
 }
 

@@ -411,7 +411,7 @@ static enum err join(struct planning *p, const Spark__Connect__Join *x, struct r
                                         "right_outer", "left_anti", "left_semi",  "cross"};
     struct rel *r = *out = rel_new(p->arena, REL_JOIN, 2);
     if ((unsigned)x->join_type >= sizeof types / sizeof *types)
-        return refuse(f, "type of a join", "(unknown)");
+        return missing(f, "A join of no known type.");
     r->join_type = str_of(types[x->join_type]);
     set_parts(p, r, x->using_columns, x->n_using_columns);
     enum err e = convert_relation(p, x->left, &r->children[0], f);
@@ -436,7 +436,7 @@ static enum err set_operation(struct planning *p, const Spark__Connect__SetOpera
         r->setop = SETOP_EXCEPT;
         break;
     default:
-        return refuse(f, "set operation", "(unknown)");
+        return missing(f, "A set operation of no known type.");
     }
     r->all = OPTIONAL(x, is_all, false);
     r->by_name = OPTIONAL(x, by_name, false);
