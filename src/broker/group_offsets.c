@@ -314,11 +314,12 @@ void handle_delete_groups(struct request *rq)
     struct kafka_delete_groups_response *r = KAFKA_NEW(rq->arena, delete_groups_response);
     struct deletion *last = NULL;
     int *left = ARENA_NEW(rq->arena, int);
+    struct os_mutex *lock = rq->b->groups->lock; /* the answer may free rq under it */
 
     *left = 1;
     r->results.n = q->groups_names.n;
     r->results.p = KAFKA_ARRAY(rq->arena, delete_groups_result, (size_t)q->groups_names.n);
-    os_mutex_lock(rq->b->groups->lock);
+    os_mutex_lock(lock);
     for (int32_t i = 0; i < q->groups_names.n; i++) {
         struct deletion *d = ARENA_NEW(rq->arena, struct deletion);
 
@@ -329,7 +330,7 @@ void handle_delete_groups(struct request *rq)
     }
     if (last)
         deletion_done(last);
-    os_mutex_unlock(rq->b->groups->lock);
+    os_mutex_unlock(lock);
     if (!last)
         request_reply(rq, r);
 }
