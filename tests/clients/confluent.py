@@ -57,8 +57,14 @@ def take(c, count):
     return out
 
 
+_admin = []
+
+
 def admin():
-    return AdminClient({"bootstrap.servers": server.kafka})
+    """One for all cases: a client that goes out of scope takes its futures with it."""
+    if not _admin:
+        _admin.append(AdminClient({"bootstrap.servers": server.kafka}))
+    return _admin[0]
 
 
 def done(futures):
@@ -299,5 +305,5 @@ def many_partitions_and_a_large_message():
 
 
 if __name__ == "__main__":
-    with penstock_server.running() as server:
+    with penstock_server.running("--group-initial-rebalance-delay-ms", "0") as server:
         main()

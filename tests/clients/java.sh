@@ -14,7 +14,7 @@ if ! java --version >/dev/null 2>&1 || { [ ! -d "$jars" ] && ! "$root/tests/orac
 fi
 dir=$(mktemp -d "${TMPDIR:-/tmp}/penstock-java-XXXXXX")
 "${PENSTOCK:-$root/build/penstock}" serve --data "$dir/data" --kafka-listen 127.0.0.1:0 --connect-listen 127.0.0.1:0 \
-    --http-listen 127.0.0.1:0 >"$dir/ready" 2>"$dir/log" &
+    --http-listen 127.0.0.1:0 --group-initial-rebalance-delay-ms 0 >"$dir/ready" 2>"$dir/log" &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$dir"' EXIT
 for _ in $(seq 200); do grep -q ^ready "$dir/ready" && break; sleep 0.1; done
@@ -49,7 +49,7 @@ console() {
 
 performance() {
     tool ProducerPerformance --topic perf --num-records 200000 --record-size 100 --throughput -1 \
-        --command-property bootstrap.servers="$at" --command-property acks=all >"$dir/out"
+        --bootstrap-server "$at" --command-property acks=all >"$dir/out"
     grep -q '^200000 records sent' "$dir/out" || { tail -5 "$dir/out"; return 1; }
     tool ConsumerPerformance --bootstrap-server "$at" --topic perf --num-records 200000 >"$dir/out"
     [ "$(tail -1 "$dir/out" | cut -d, -f5 | tr -d ' ')" -ge 200000 ] || { tail -5 "$dir/out"; return 1; }

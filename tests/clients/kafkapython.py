@@ -87,5 +87,5 @@ def an_idempotent_producer():
 
 
 if __name__ == "__main__":
-    with penstock_server.running() as server:
+    with penstock_server.running("--group-initial-rebalance-delay-ms", "0") as server:
         main()

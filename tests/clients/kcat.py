@@ -59,5 +59,5 @@ def a_group_reads_each_message_once():
 
 
 if __name__ == "__main__":
-    with penstock_server.running() as server:
+    with penstock_server.running("--group-initial-rebalance-delay-ms", "0") as server:
         main()
