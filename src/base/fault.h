@@ -41,6 +41,7 @@ enum fault_kind {
     FAULT_UPGRADE,     /* SparkUpgradeException */
     FAULT_NO_SESSION,  /* SparkSQLException with INVALID_HANDLE… */
     FAULT_NO_ELEMENT,  /* SparkNoSuchElementException */
+    FAULT_NO_CLASS,    /* SparkClassNotFoundException: pyspark knows no such class and raises UnknownException */
 };
 
 enum { FAULT_PARAMS = 12, FAULT_TEXT = 6144 };

@@ -277,10 +277,10 @@ static void expect_progress(struct query *q, int batch, const char *rows, const 
 TEST(append_mode_waits_for_the_watermark)
 {
     REQUIRE(setup());
+    produce_all("t", 0, "x", (int64_t[]){15000, 15000}, 2);
     struct query_options o = options(plan_of(BY_TIME), OUTPUT_APPEND, "memory");
     struct query *q = start(&o);
     REQUIRE(q);
-    produce_all("t", 0, "x", (int64_t[]){15000, 15000}, 2);
     EXPECT(query_process_all_available(q, NULL, &F) == ERR_OK); /* batch 0; batch 1 without data: watermark 5 s */
     EXPECT_STR(str_of(table()), "");
     produce("t", 0, "x", 26000);

@@ -187,7 +187,8 @@ static enum err plan_next(struct query *q, struct batch_plan *next, bool *planne
                                    q->next_arena, &next->ends[i], &s->next_latest, f);
         if (e)
             return e;
-        *has_data |= !str_eq(next->ends[i], s->end);
+        /* the very first batch has nothing before it: it runs even when there is nothing to read */
+        *has_data |= q->current.batch < 0 || !str_eq(next->ends[i], s->end);
     }
     q->took.latest_offset += os_mono_ns() - start_ns;
     *planned = *has_data || (q->no_data_batches && q->has_run && stateful_wants_no_data(q) &&

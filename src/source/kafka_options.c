@@ -207,6 +207,34 @@ static enum err general(const struct option *o, int n, struct kafka_options *out
                                         "Kafka consumer");
 }
 
+/* What load() checks already, before a query is there: KafkaSourceProvider.validateStreamOptions. */
+enum err kafka_options_check(const struct option *options, int noptions, struct arena *a, struct kafka_options *out,
+                             struct fault *f)
+{
+    *out = (struct kafka_options){.max_per_trigger = -1, .min_per_trigger = -1, .max_delay_ms = 900000};
+    out->fail_on_data_loss = true;
+    enum err e = stream_only(options, noptions, f);
+    if (!e)
+        e = strategy(options, noptions, a, out, f);
+    if (!e)
+        e = general(options, noptions, out, f);
+    return e ? e : boolean(options, noptions, "includeHeaders", &out->headers, f);
+}
+
+static enum err limits(const struct option *o, int n, struct kafka_options *out, struct fault *f)
+{
+    enum err e = number(o, n, "maxOffsetsPerTrigger", INT64_MIN, &out->max_per_trigger, "", f);
+    if (!e)
+        e = number(o, n, "minOffsetsPerTrigger", INT64_MIN, &out->min_per_trigger, "", f);
+    if (!e && out->max_per_trigger >= 0 && out->min_per_trigger > out->max_per_trigger)
+        e = source_option_fault(f,
+                                "The value of minOffsetPerTrigger(%lld) is higher than the maxOffsetsPerTrigger(%lld).",
+                                (long long)out->min_per_trigger, (long long)out->max_per_trigger);
+    if (!e && option_get(o, n, "maxTriggerDelay").p)
+        e = delay(str_trim(option_get(o, n, "maxTriggerDelay")), &out->max_delay_ms, f);
+    return e;
+}
+
 enum err kafka_options_read(const struct option *options, int noptions, bool is_streaming, struct arena *a,
                             struct kafka_options *out, struct fault *f)
 {
@@ -221,16 +249,8 @@ enum err kafka_options_read(const struct option *options, int noptions, bool is_
         e = bound(options, noptions, "starting", is_streaming ? BOUND_LATEST : BOUND_EARLIEST, a, &out->starting, f);
     if (!e && !is_streaming && !(e = bound(options, noptions, "ending", BOUND_LATEST, a, &out->ending, f)))
         e = batch_only(out, f);
-    if (!e)
-        e = number(options, noptions, "maxOffsetsPerTrigger", INT64_MIN, &out->max_per_trigger, "", f);
-    if (!e)
-        e = number(options, noptions, "minOffsetsPerTrigger", INT64_MIN, &out->min_per_trigger, "", f);
-    if (!e && out->max_per_trigger >= 0 && out->min_per_trigger > out->max_per_trigger)
-        e = source_option_fault(f,
-                                "The value of minOffsetPerTrigger(%lld) is higher than the maxOffsetsPerTrigger(%lld).",
-                                (long long)out->min_per_trigger, (long long)out->max_per_trigger);
-    if (!e && option_get(options, noptions, "maxTriggerDelay").p)
-        e = delay(str_trim(option_get(options, noptions, "maxTriggerDelay")), &out->max_delay_ms, f);
+    if (!e && is_streaming)
+        e = limits(options, noptions, out, f);
     if (!e)
         e = boolean(options, noptions, "failOnDataLoss", &out->fail_on_data_loss, f);
     if (!e)

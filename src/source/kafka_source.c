@@ -18,7 +18,8 @@ static enum err schema(const struct option *options, int noptions, bool is_strea
                        const struct type **out, struct fault *f)
 {
     struct kafka_options read;
-    enum err e = kafka_options_read(options, noptions, is_streaming, a, &read, f);
+    enum err e = is_streaming ? kafka_options_check(options, noptions, a, &read, f)
+                              : kafka_options_read(options, noptions, false, a, &read, f);
     if (e)
         return e;
     struct field header[] = {{.name = STR("key"), .type = type_simple(TYPE_STRING), .nullable = true},

@@ -55,6 +55,8 @@ struct kafka_options {
 };
 CHECK enum err kafka_options_read(const struct option *options, int noptions, bool is_streaming, struct arena *a,
                                   struct kafka_options *out, struct fault *f);
+CHECK enum err kafka_options_check(const struct option *options, int noptions, struct arena *a,
+                                   struct kafka_options *out, struct fault *f);
 CHECK enum err source_option_fault(struct fault *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 struct known_topic {

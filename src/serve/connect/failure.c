@@ -30,6 +30,8 @@ static const char *const CLASSES[][CLASSES_MAX] = {
     [FAULT_NO_SESSION] = {"org.apache.spark.SparkSQLException", "java.sql.SQLException", BASE},
     [FAULT_NO_ELEMENT] = {"org.apache.spark.SparkNoSuchElementException", "java.util.NoSuchElementException",
                           RUNTIME_BASE},
+    [FAULT_NO_CLASS] = {"org.apache.spark.SparkClassNotFoundException", "java.lang.ClassNotFoundException",
+                        "java.lang.ReflectiveOperationException", BASE},
 };
 
 /* Spark's bounds: a message of 2,048 characters, parameters only while they fit into 1,024 (the rest is what
