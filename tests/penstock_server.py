@@ -1,7 +1,7 @@
 """penstock_server: starts the penstock of this tree for a test, on free loopback ports and a temporary directory.
 
     with penstock_server.running() as server:   # server.kafka, server.connect, server.http, server.data, server.pid
-    with penstock_server.connect(None) as spark: # the same, with a PySpark session on it
+    with penstock_server.connect(None) as spark: # a PySpark session on one
 """
 
 import contextlib
@@ -45,6 +45,9 @@ class Server:
             line = self.process.stdout.readline()
             if not line:
                 raise RuntimeError("penstock ended before it was ready:\n" + self.log_tail())
+        for address in (self.kafka, self.connect, self.http):  # a client would try again for a long time
+            host, port = address.rsplit(":", 1)
+            socket.create_connection((host, int(port)), timeout=5).close()
         return self
 
     def stop(self):
@@ -96,15 +99,23 @@ def running(*flags):
         shutil.rmtree(base, ignore_errors=True)
 
 
+def session(remote):
+    """A new PySpark session. It gives a dead server up within a second, where the client would go on for ten minutes."""
+    from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
+    spark = SparkSession.builder.remote(remote).create()
+    spark.client.set_retry_policies([DefaultPolicy(max_retries=3)])
+    return spark
+
+
 @contextlib.contextmanager
 def connect(remote):
     """A PySpark session on `remote`, or on a penstock that lives as long as the session."""
-    from pyspark.sql import SparkSession
-
     with contextlib.ExitStack() as stack:
         if remote is None:
             remote = "sc://" + stack.enter_context(running()).connect
-        spark = SparkSession.builder.remote(remote).getOrCreate()
+        spark = session(remote)
         try:
             yield spark
         finally:

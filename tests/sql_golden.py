@@ -140,8 +140,14 @@ def read_golden(path):
 def run(spark, block, failure):
     """Fills in block.result. `failure(exception)` names class, condition, state, parameters and message of an error."""
     conf = dict(CONF_DEFAULTS, **block.conf)
+    held = spark.__dict__.setdefault("settings_of_tests", {})
+    for key in [key for key in held if key not in conf]:
+        spark.conf.unset(key)
+        del held[key]
     for key, value in conf.items():
-        spark.conf.set(key, value)
+        if held.get(key) != value:
+            spark.conf.set(key, value)
+            held[key] = value
     try:
         if block.kind == "py":
             block.result = python(spark, block.sql)
@@ -162,9 +168,6 @@ def run(spark, block, failure):
             f"class: {what['class']}",
             f"message: {json_text(what['message'])}",
         ]
-    for key in block.conf:
-        if key not in CONF_DEFAULTS:
-            spark.conf.unset(key)
 
 
 def client_failure(error):

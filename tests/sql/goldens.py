@@ -10,6 +10,7 @@ only shrinks; --update-gaps writes the list anew.
 
 import argparse
 import collections
+import contextlib
 import glob
 import logging
 import os
@@ -44,13 +45,31 @@ def write_gaps(names):
         f.writelines(name + "\n" for name in names)
 
 
-def check(spark, path, gaps, found, kinds, verbose):
+class Target:
+    """A session on a server; a server of ours that dies is a result, too, and another one takes its place."""
+
+    def __init__(self, remote, server):
+        self.server = server
+        self.remote = remote or "sc://" + server.connect
+        self.spark = penstock_server.session(self.remote)
+
+    def run(self, block):
+        """(kind, text) of what differs, or None."""
+        got = sql_golden.Block(block.kind, block.sql, block.conf, block.args)
+        sql_golden.run(self.spark, got, sql_golden.client_failure)
+        if self.server is None or self.server.process.poll() is None:
+            return sql_golden.compare(block, got.result)
+        text = f"  ! the server died\n{self.server.log_tail()}"
+        self.server.start()
+        self.spark = penstock_server.session(self.remote)
+        return "death", text
+
+
+def check(target, path, gaps, found, kinds, verbose):
     """Runs one golden file; returns how many blocks passed and how many failed that should not have."""
     passed = failed = 0
     for block in sql_golden.read_golden(path):
-        got = sql_golden.Block(block.kind, block.sql, block.conf, block.args)
-        sql_golden.run(spark, got, sql_golden.client_failure)
-        difference = sql_golden.compare(block, got.result)
+        difference = target.run(block)
         name = gap_name(path, block)
         if difference is not None:
             found.append(name)
@@ -75,9 +94,10 @@ def main():
     known = read_gaps()
     gaps = set() if args.update_gaps else known
     found, kinds, passed, failed = [], collections.Counter(), 0, 0
-    with penstock_server.connect(args.remote) as spark:
+    with contextlib.nullcontext() if args.remote else penstock_server.running() as server:
+        target = Target(args.remote, server)
         for path in paths:
-            good, bad = check(spark, path, gaps, found, kinds, not args.update_gaps)
+            good, bad = check(target, path, gaps, found, kinds, not args.update_gaps)
             print(f"{os.path.relpath(path, ROOT)}: {good} passed, {bad} failed", flush=True)
             passed, failed = passed + good, failed + bad
     print(f"{len(found)} known or new differences: " + ", ".join(f"{n} in {kind}" for kind, n in kinds.most_common()))

@@ -118,6 +118,23 @@ static void store(struct session *s, struct str key, char *value)
 
 enum { CONF_KEYS_MAX = 10000, CONF_TEXT_MAX = 1 << 20 };
 
+/* A replaced value of this text, taken back from those that are kept: a client that sets two values in turn for ever must not fill
+ * the session. NULL if there is none. */
+static char *take_old(struct session *s, struct str value)
+{
+    os_mutex_lock(s->lock);
+    char *found = NULL;
+    for (size_t i = s->old_confs.n; i > 0 && !found; i--) {
+        char *old = s->old_confs.p[i - 1];
+        if (!str_eq(str_of(old), value))
+            continue;
+        found = old;
+        s->old_confs.p[i - 1] = s->old_confs.p[--s->old_confs.n];
+    }
+    os_mutex_unlock(s->lock);
+    return found;
+}
+
 enum err session_set(struct session *s, struct str key, struct str value, struct fault *f)
 {
     const struct conf_row *row = conf_find(key);
@@ -126,6 +143,11 @@ enum err session_set(struct session *s, struct str key, struct str value, struct
     enum err e = row ? check_value(row, value, f) : ERR_OK;
     if (e)
         return e;
+    char *again = take_old(s, value);
+    if (again) {
+        store(s, key, again);
+        return ERR_OK;
+    }
     os_mutex_lock(s->lock);
     bool full = s->conf.n >= CONF_KEYS_MAX || s->old_confs.n >= CONF_KEYS_MAX || key.n + value.n > CONF_TEXT_MAX;
     os_mutex_unlock(s->lock);
