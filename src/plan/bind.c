@@ -71,12 +71,30 @@ static struct str last_part(const struct node *n)
     return n->parts[n->nparts - 1];
 }
 
+/* e.name: a field of a struct (or of each struct of an array), the value of a map. */
+static enum err field_of(struct binding *b, const struct node *n, struct expr *e, struct str name, struct expr **out)
+{
+    struct analysis *an = b->an;
+    struct expr *args[2] = {e, NULL};
+    an->bind->origin = n->origin;
+    if (e->type->id == TYPE_MAP) {
+        args[1] = expr_lit_str(an->bind, name);
+        return expr_call(an->bind, STR("[]"), args, 2, false, out, an->f);
+    }
+    if (e->type->id == TYPE_STRUCT || (e->type->id == TYPE_ARRAY && e->type->fields[0].type->id == TYPE_STRUCT))
+        return expr_field(an->bind, e, name, out, an->f);
+    enum err err = FAULT(an->f, ERR_EXTRACT_BASE, {"base", quote_sql(an->a, e)},
+                         {"other", arena_fmt(an->a, "\"%.*s\"", STR_ARG(type_sql(an->a, e->type))).p});
+    fault_context(an->f, &n->origin);
+    return err;
+}
+
 /* The fields behind the column: a.b.c with a found. */
 static enum err fields_of(struct binding *b, const struct node *n, int took, struct expr *e, struct expr **out)
 {
     enum err err = ERR_OK;
     for (int i = took; !err && i < n->nparts; i++)
-        err = expr_field(b->an->bind, e, n->parts[i], &e, b->an->f);
+        err = field_of(b, n, e, n->parts[i], &e);
     *out = e;
     return err;
 }
@@ -311,9 +329,13 @@ static enum err bind_unknown(struct binding *b, const struct node *n, struct exp
     if (err)
         return err;
     b->an->bind->origin = n->origin;
-    if (e->type->id == TYPE_BOOLEAN || e->type->id == TYPE_NULL)
-        return expr_call(b->an->bind, STR("isnull"), &e, 1, false, out, b->an->f);
     struct arena *a = b->an->a;
+    if (e->type->id == TYPE_BOOLEAN || e->type->id == TYPE_NULL) {
+        err = expr_call(b->an->bind, STR("isnull"), &e, 1, false, out, b->an->f);
+        if (!err)
+            (*out)->sql = arena_fmt(a, "(%.*s IS UNKNOWN)", STR_ARG(e->sql));
+        return err;
+    }
     err = FAULT(b->an->f, ERR_GENERATOR_INPUT, {"sqlExpr", arena_fmt(a, "\"(%.*s IS NULL)\"", STR_ARG(e->sql)).p},
                 {"paramIndex", "first"}, {"inputSql", quote_sql(a, e)},
                 {"inputType", arena_fmt(a, "\"%.*s\"", STR_ARG(type_sql(a, e->type))).p},
@@ -441,11 +463,6 @@ static enum err bind_cast(struct binding *b, const struct node *n, struct expr *
                      true, out, b->an->f);
 }
 
-static bool holds_struct(const struct type *t)
-{
-    return t->id == TYPE_STRUCT || (t->id == TYPE_ARRAY && t->fields[0].type->id == TYPE_STRUCT);
-}
-
 /* a[i], a.name: a field of a struct by its name, an element of an array or map by a value. */
 static enum err bind_extract(struct binding *b, const struct node *n, struct expr **out)
 {
@@ -454,19 +471,16 @@ static enum err bind_extract(struct binding *b, const struct node *n, struct exp
     const struct node *what = n->args[1];
     if (err)
         return err;
+    enum type_id base = args[0]->type->id;
     bool text = what->kind == NODE_LITERAL && !what->literal_null && what->literal.type->id == TYPE_STRING;
-    b->an->bind->origin = n->origin;
-    if (text && (holds_struct(args[0]->type) || (n->by_name && args[0]->type->id != TYPE_MAP)))
-        return expr_field(b->an->bind, args[0], what->literal.data.str[0], out, b->an->f);
+    bool structs = base == TYPE_ARRAY && args[0]->type->fields[0].type->id == TYPE_STRUCT;
+    if (text && (n->by_name || base == TYPE_STRUCT || structs || (base != TYPE_ARRAY && base != TYPE_MAP)))
+        return field_of(b, n, args[0], what->literal.data.str[COL_AT(&what->literal, 0)], out);
+    if (base != TYPE_ARRAY && base != TYPE_MAP)
+        return field_of(b, n, args[0], STR(""), out);
     if ((err = bind_node(b, what, &args[1])))
         return err;
     b->an->bind->origin = n->origin;
-    if (args[0]->type->id != TYPE_ARRAY && args[0]->type->id != TYPE_MAP) {
-        err = FAULT(b->an->f, ERR_EXTRACT_BASE, {"base", quote_sql(b->an->a, args[0])},
-                    {"other", arena_fmt(b->an->a, "\"%.*s\"", STR_ARG(type_sql(b->an->a, args[0]->type))).p});
-        fault_context(b->an->f, &n->origin);
-        return err;
-    }
     return expr_call(b->an->bind, STR("[]"), args, 2, false, out, b->an->f);
 }
 

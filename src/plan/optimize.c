@@ -268,8 +268,22 @@ static int *prune_leaf(struct analysis *an, struct plan_node *n, const bool *nee
     return map;
 }
 
-static int *prune_project(struct analysis *an, struct plan_node *n, const bool *need)
+/* A projection that changes neither columns nor their names does nothing. */
+static bool is_identity(const struct plan_node *n)
 {
+    const struct type *below = n->children[0]->schema;
+    if (n->nexprs != below->nfields)
+        return false;
+    for (int i = 0; i < n->nexprs; i++)
+        if (n->exprs[i]->kind != EXPR_COLUMN || n->exprs[i]->ordinal != i ||
+            !str_eq(n->schema->fields[i].name, below->fields[i].name))
+            return false;
+    return true;
+}
+
+static int *prune_project(struct analysis *an, struct plan_node **node, const bool *need)
+{
+    struct plan_node *n = *node;
     struct plan_node *child = n->children[0];
     int width = child->schema->nfields, kept = 0;
     bool *below = ARENA_ARRAY(an->a, (size_t)width + 1, bool);
@@ -282,6 +296,8 @@ static int *prune_project(struct analysis *an, struct plan_node *n, const bool *
     for (int i = 0; i < n->nexprs; i++)
         need_of(n->exprs[i], below, width, an);
     move_all(an, n->exprs, n->nexprs, prune(an, &n->children[0], below));
+    if (is_identity(n))
+        *node = n->children[0];
     return map;
 }
 
@@ -403,7 +419,7 @@ static int *prune(struct analysis *an, struct plan_node **node, const bool *need
     case PLAN_RANGE:
         return prune_leaf(an, n, need);
     case PLAN_PROJECT:
-        return prune_project(an, n, need);
+        return prune_project(an, node, need);
     case PLAN_AGGREGATE:
         return prune_aggregate(an, n, need);
     case PLAN_UNION:

@@ -482,10 +482,36 @@ static bool may_widen(const struct out *o, enum err e)
            (e == ERR_UNRESOLVED_COLUMN || e == ERR_UNRESOLVED_COLUMN_BARE || e == ERR_DATAFRAME_COLUMN);
 }
 
-static enum err where_fault(struct analysis *an, const struct rel *r, const struct expr *e)
+/* The aggregates of a condition with their columns qualified, as the error lists them: sum(t.id). */
+struct aggregate_list {
+    struct buf text;
+    const struct scope *scope;
+};
+
+static bool list_aggregate(struct expr *e, void *arg)
 {
-    enum err err = FAULT(an->f, ERR_INVALID_WHERE, {"condition", quote_sql(an->a, e)},
-                         {"expressionList", arena_fmt(an->a, "%.*s", STR_ARG(e->sql)).p});
+    struct aggregate_list *l = arg;
+    if (e->kind != EXPR_AGG)
+        return false;
+    buf_fmt(&l->text, "%s%s(", l->text.n ? ", " : "", function_name(e->fn));
+    for (int i = 0; i < e->nargs; i++) {
+        const struct scope_col *c = e->args[i]->kind == EXPR_COLUMN ? &l->scope->cols[e->args[i]->ordinal] : NULL;
+        buf_z(&l->text, i ? ", " : "");
+        if (c && c->qualifier.n)
+            buf_fmt(&l->text, "%.*s.", STR_ARG(c->qualifier));
+        buf_str(&l->text, e->args[i]->sql);
+    }
+    buf_z(&l->text, ")");
+    return false;
+}
+
+static enum err where_fault(struct analysis *an, const struct rel *r, struct expr *e, const struct scope *scope)
+{
+    struct aggregate_list l = {.scope = scope};
+    expr_walk(e, list_aggregate, &l);
+    struct str list = arena_str(an->a, buf_view(&l.text));
+    buf_free(&l.text);
+    enum err err = FAULT(an->f, ERR_INVALID_WHERE, {"condition", quote_sql(an->a, e)}, {"expressionList", list.p});
     fault_context(an->f, &r->origin);
     return err;
 }
@@ -510,7 +536,7 @@ enum err resolve_filter(struct analysis *an, const struct rel *r, struct out *o)
     if (err)
         return err;
     if (expr_has_aggregate(e))
-        return where_fault(an, r, e);
+        return where_fault(an, r, e, b.scope);
     const struct out *over = widen ? &wide : &child;
     struct plan_node *f = plan_node(an, PLAN_FILTER, over->node);
     f->exprs = ARENA_NEW(an->a, struct expr *);
@@ -645,7 +671,7 @@ enum err resolve_sort(struct analysis *an, const struct rel *r, struct out *o)
         return err;
     for (int i = 0; i < k.n; i++)
         if (expr_has_aggregate(k.e[i]))
-            return where_fault(an, r, k.e[i]);
+            return where_fault(an, r, k.e[i], b.scope);
     struct out sorted;
     out_set(an, &sorted, sort_node(an, widen ? wide.node : child.node, &k), widen ? wide.scope : child.scope);
     if (widen)

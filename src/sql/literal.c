@@ -381,6 +381,23 @@ static bool split_fields(struct str s, int from, int to, struct interval_sum *su
     return s.n == 0;
 }
 
+/* "`[+|-]d h:m`, `INTERVAL [+|-]'[+|-]d h:m' DAY TO MINUTE`" */
+static void interval_format(char *out, size_t n, int from, int to)
+{
+    static const char *const SHAPES[] = {[UNIT_YEAR] = "y-", [UNIT_MONTH] = "m",   [UNIT_DAY] = "d ",
+                                         [UNIT_HOUR] = "h:", [UNIT_MINUTE] = "m:", [UNIT_SECOND] = "s.n"};
+    char shape[16] = "", upper[32];
+    for (int unit = from; unit <= to; unit++)
+        if (unit != UNIT_WEEK)
+            strcat(shape, SHAPES[unit]);
+    if (to != UNIT_SECOND && to != UNIT_MONTH)
+        shape[strlen(shape) - 1] = 0;
+    snprintf(upper, sizeof upper, "%s TO %s", UNITS[from].one, UNITS[to].one);
+    for (char *c = upper; *c; c++)
+        *c = (char)toupper((unsigned char)*c);
+    snprintf(out, n, "`[+|-]%s`, `INTERVAL [+|-]'[+|-]%s' %s`", shape, shape, upper);
+}
+
 static struct node *interval_range(struct parser *p, int first, struct str text, bool negative)
 {
     struct interval_sum sum = {0};
@@ -388,18 +405,18 @@ static struct node *interval_range(struct parser *p, int first, struct str text,
     p->at += 3;
     bool year_month = from == UNIT_YEAR && to == UNIT_MONTH;
     bool day_time = from >= UNIT_DAY && to <= UNIT_SECOND && from < to;
-    char name[48];
-    snprintf(name, sizeof name, "interval %s to %s", from < UNIT_NONE ? UNITS[from].one : "?",
-             to < UNIT_NONE ? UNITS[to].one : "?");
-    char input[128];
+    char name[48], format[128], input[128];
+    const char *a = from < UNIT_NONE ? UNITS[from].one : "?", *b = to < UNIT_NONE ? UNITS[to].one : "?";
+    snprintf(name, sizeof name, "interval %s to %s", a, b);
     snprintf(input, sizeof input, "%.*s", (int)(text.n < 120 ? text.n : 120), text.p);
     if (!year_month && !day_time)
-        return PARSE_FAULT(p, at, ERR_UNSUPPORTED_FROM_TO, {"from", from < UNIT_NONE ? UNITS[from].one : "?"},
-                           {"to", to < UNIT_NONE ? UNITS[to].one : "?"}, {"input", input});
-    if (!split_fields(str_trim(text), from, to, &sum))
+        return PARSE_FAULT(p, at, ERR_UNSUPPORTED_FROM_TO, {"from", a}, {"to", b}, {"input", input});
+    if (!split_fields(str_trim(text), from, to, &sum)) {
+        interval_format(format, sizeof format, from, to);
         return PARSE_FAULT(p, at, ERR_INTERVAL_UNMATCHED_FORMAT, {"input", input},
-                           {"intervalStr", year_month ? "year-month" : "day-time"}, {"supportedFormat", name},
+                           {"intervalStr", year_month ? "year-month" : "day-time"}, {"supportedFormat", format},
                            {"typeName", name});
+    }
     if (negative) {
         sum.months = -sum.months;
         sum.micros = -sum.micros;

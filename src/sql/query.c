@@ -466,9 +466,14 @@ static struct rel *parse_limit(struct parser *p, struct rel *r, enum rel_kind ki
 
 static struct rel *parse_organization(struct parser *p, struct rel *r, int first)
 {
-    static const char *const REFUSED[] = {"sort", "cluster", "distribute", NULL};
-    if (r && word_in(peek(p, 0), REFUSED) && word_is(peek(p, 1), "by"))
-        return unsupported(p, "SORT BY, CLUSTER BY and DISTRIBUTE BY", "Use ORDER BY.");
+    /* One partition holds everything: SORT BY and CLUSTER BY sort it, DISTRIBUTE BY has nothing to do. */
+    if (r && accept_words(p, "distribute", "by")) {
+        struct node_list ignored = {0};
+        if (!parse_expression_list(p, &ignored))
+            return NULL;
+    }
+    if (r && (accept_words(p, "sort", "by") || accept_words(p, "cluster", "by")))
+        r = parse_order_by(p, r, first);
     if (r && accept_words(p, "order", "by"))
         r = parse_order_by(p, r, first);
     if (r && at_word(p, "window") && word_is(peek(p, 2), "as"))
