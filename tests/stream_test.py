@@ -5,6 +5,7 @@ tests/stream/README.md describes the files. The query writes its rows as JSON in
 table); the number of rows that each batch's progress reports cuts that topic into batches.
 """
 
+import difflib
 import json
 import math
 import os
@@ -288,15 +289,27 @@ def same_value(want, got):
 
 
 def compare(want, got):
-    """The lines that differ, as a diff, or an empty list."""
+    """The lines that differ, as a diff, or an empty list. Of two batches of one id only the fields that differ are shown."""
     if len(want) == len(got) and all(map(same_line, want, got)):
         return []
     difference = []
-    for i in range(max(len(want), len(got))):
-        a = want[i] if i < len(want) else None
-        b = got[i] if i < len(got) else None
-        if a is not None and b is not None and same_line(a, b):
+    heads = [[head(line) for line in lines] for lines in (want, got)]
+    for what, a, b, c, d in difflib.SequenceMatcher(None, *heads, autojunk=False).get_opcodes():
+        if what != "equal":
+            difference += ["- " + line for line in want[a:b]] + ["+ " + line for line in got[c:d]]
             continue
-        difference += ["- " + a] if a is not None else []
-        difference += ["+ " + b] if b is not None else []
+        for left, right in zip(want[a:b], got[c:d]):
+            if not same_line(left, right):
+                difference += fields(left, right)
     return difference
+
+
+def head(line):
+    """What two lines must share to be compared with each other: of a batch, its id."""
+    return f"batch {json.loads(line[6:])['id']}" if line.startswith("batch ") else line
+
+
+def fields(want, got):
+    want, got = json.loads(want[6:]), json.loads(got[6:])
+    return [f"batch {want['id']}: {key}: - {json_text(want[key])} + {json_text(got.get(key))}" for key in want
+            if not same_value(want[key], got.get(key))]
