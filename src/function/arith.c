@@ -73,6 +73,11 @@ static enum err coerce_both(struct bind_call *bc, const struct type *x, const st
     return err ? err : coerce_to(bc->b, &bc->e->args[1], y, bc->f);
 }
 
+static bool is_fraction(const struct type *t)
+{
+    return t->id == TYPE_FLOAT || t->id == TYPE_DOUBLE;
+}
+
 /* Strings beside a number become one; nulls take the other's type. */
 static enum err promote(struct bind_call *bc)
 {
@@ -80,7 +85,7 @@ static enum err promote(struct bind_call *bc)
     const struct type *t;
     bool s0 = a[0]->type->id == TYPE_STRING, s1 = a[1]->type->id == TYPE_STRING;
     if (s0 && s1)
-        return coerce_both(bc, type_simple(TYPE_DOUBLE), type_simple(TYPE_DOUBLE));
+        return bc->b->ansi ? ERR_OK : coerce_both(bc, type_simple(TYPE_DOUBLE), type_simple(TYPE_DOUBLE));
     if (s0 || s1) {
         if (!bc->b->ansi)
             t = type_simple(TYPE_DOUBLE);
@@ -90,17 +95,21 @@ static enum err promote(struct bind_call *bc)
             return ERR_OK;
         return s0 ? coerce_to(bc->b, &a[0], t, bc->f) : coerce_to(bc->b, &a[1], t, bc->f);
     }
-    bool n0 = a[0]->type->id == TYPE_NULL, n1 = a[1]->type->id == TYPE_NULL;
+    bool n0 = a[0]->type->id == TYPE_NULL, n1 = a[1]->type->id == TYPE_NULL, whole = (bc->fn->op & OP_MASK) == OP_IDIV;
+    bool quotient = (bc->fn->op & OP_MASK) == OP_DIV;
     if (n0 && n1)
-        return coerce_both(bc, type_simple(TYPE_DOUBLE), type_simple(TYPE_DOUBLE));
+        t = type_simple(whole ? TYPE_LONG : TYPE_DOUBLE);
+    else if (whole && (n0 || n1) && is_fraction(a[n0 ? 1 : 0]->type))
+        return ERR_OK; /* refused with the types as they are */
+    else if (quotient && n0)
+        t = type_simple(TYPE_DOUBLE);
+    else
+        t = NULL;
+    if (t)
+        return coerce_both(bc, t, t);
     if (n0)
         return coerce_to(bc->b, &a[0], a[1]->type, bc->f);
     return n1 ? coerce_to(bc->b, &a[1], a[0]->type, bc->f) : ERR_OK;
-}
-
-static bool is_fraction(const struct type *t)
-{
-    return t->id == TYPE_FLOAT || t->id == TYPE_DOUBLE;
 }
 
 static enum err numeric_types(struct bind_call *bc, int op)
@@ -112,10 +121,14 @@ static enum err numeric_types(struct bind_call *bc, int op)
     if (!type_is_numeric(x) || !type_is_numeric(y))
         return bind_wrong_operands(bc);
     bool decimal = x->id == TYPE_DECIMAL || y->id == TYPE_DECIMAL, fraction = is_fraction(x) || is_fraction(y);
+    if (decimal && fraction && op == OP_IDIV) { /* only the decimal side turns into a double */
+        err = coerce_to(bc->b, &a[x->id == TYPE_DECIMAL ? 0 : 1], type_simple(TYPE_DOUBLE), bc->f);
+        return err ? err : bind_wrong_operands(bc);
+    }
     if (decimal && fraction) {
         err = coerce_both(bc, type_simple(TYPE_DOUBLE), type_simple(TYPE_DOUBLE));
         e->type = type_simple(TYPE_DOUBLE);
-        return err || op != OP_IDIV ? err : bind_wrong_operands(bc);
+        return err;
     }
     if (decimal) {
         x = decimal_of(bc->b, a[0]);
@@ -214,6 +227,12 @@ static enum err overflow(struct call *c, uint32_t i, int op, int64_t x, int64_t 
         CALL_FAIL(c, i, ERR_BINARY_ARITHMETIC_OVERFLOW, {"value1", arena_fmt(a, "%lldS", (long long)x).p},
                   {"symbol", SYMBOLS[op]}, {"value2", arena_fmt(a, "%lldS", (long long)y).p},
                   {"functionName", arena_fmt(a, "`%s`", TRIES[op]).p});
+        return ERR_OK;
+    }
+    if (op == OP_IDIV) {
+        CALL_FAIL(c, i, ERR_ARITHMETIC_OVERFLOW, {"message", "Overflow in integral divide"},
+                  {"alternative", " Use 'try_divide' to tolerate overflow and return NULL instead."},
+                  {"config", "\"spark.sql.ansi.enabled\""});
         return ERR_OK;
     }
     const char *hint =

@@ -264,7 +264,7 @@ static enum err scale_row(struct call *c, uint32_t i, bool divide)
     if (n->type->id == TYPE_FLOAT || n->type->id == TYPE_DOUBLE) {
         double f = n->type->id == TYPE_FLOAT ? (double)n->data.f32[k] : n->data.f64[k];
         if (divide && f == 0)
-            CALL_FAIL(c, i, ERR_INTERVAL_DIVIDED_BY_ZERO, {"unused", ""});
+            CALL_FAIL(c, i, ERR_INTERVAL_DIVIDED_BY_ZERO, {"", ""});
         double d = divide ? (double)v / f : (double)v * f;
         r = isfinite(d) && fabs(d) < 1e30 ? (i128)floor(d + 0.5) : (i128)INT64_MAX * 4;
     } else {
@@ -275,7 +275,7 @@ static enum err scale_row(struct call *c, uint32_t i, bool divide)
                                                                            : n->data.i8[k]);
         int s = n->type->id == TYPE_DECIMAL ? n->type->scale : 0;
         if (divide && u == 0) {
-            CALL_FAIL(c, i, ERR_INTERVAL_DIVIDED_BY_ZERO, {"unused", ""});
+            CALL_FAIL(c, i, ERR_INTERVAL_DIVIDED_BY_ZERO, {"", ""});
             return ERR_OK;
         }
         if (!(divide ? decimal_div(v, 0, u, s, 0, ROUND_HALF_UP, &r) : decimal_mul(v, 0, u, s, 0, &r)))

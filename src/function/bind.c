@@ -37,7 +37,7 @@ const char *type_list(struct arena *a, struct expr **args, int n, const char *op
 
 enum err expr_fault(const struct expr *e, struct fault *f, int n, enum err id, const struct fault_param *params)
 {
-    fault_set(f, id, n, params);
+    fault_set(f, id, n > 0 && !params[0].name[0] ? 0 : n, params); /* {"", ""}: no parameters */
     fault_context(f, &e->origin);
     return id;
 }

@@ -310,7 +310,9 @@ bool cast_may_null(const struct type *from, const struct type *to)
     if (to->id == TYPE_DATE)
         return true;
     if (from->id == TYPE_DATE)
-        return to->id != TYPE_TIMESTAMP && to->id != TYPE_STRING && to->id != TYPE_TIMESTAMP_NTZ;
+        return to->id != TYPE_TIMESTAMP && to->id != TYPE_STRING;
+    if (from->id == TYPE_TIMESTAMP && type_is_integral(to))
+        return to->id != TYPE_LONG;
     if (to->id == TYPE_CALENDAR)
         return true;
     if (to->id == TYPE_DECIMAL) {

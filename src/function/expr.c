@@ -113,10 +113,11 @@ enum err expr_cast(struct bind *b, struct expr *e, const struct type *to, enum c
                    struct expr **out, struct fault *f)
 {
     struct expr *c = expr_new(b, EXPR_CAST, 1);
+    if (to->nfields || to->id == TYPE_STRUCT)
+        user_specified = false; /* Spark does not tag casts to nested types: they do not show in names */
     struct str name = cast_name(b, e, to, mode);
     if (!type_can_cast(e->type, to, mode == CAST_TRY ? CAST_ANSI : mode)) {
-        bool nested = to->nfields || to->id == TYPE_STRUCT;
-        return cast_refused(b, e, to, mode, user_specified && !nested ? name : e->sql, f);
+        return cast_refused(b, e, to, mode, user_specified ? name : e->sql, f);
     }
     if (!user_specified && e->kind == EXPR_LITERAL && e->nullable) { /* a typed NULL needs no cast */
         struct expr *null = expr_null(b, to);
@@ -230,7 +231,7 @@ static enum err case_conditions(struct bind *b, struct expr *e, struct fault *f)
     for (int i = 0; i + 1 < e->nargs; i += 2) {
         if (e->args[i]->type->id == TYPE_BOOLEAN)
             continue;
-        if (e->args[i]->type->id == TYPE_NULL || (e->args[i]->type->id == TYPE_STRING && b->ansi)) {
+        if (e->args[i]->type->id == TYPE_STRING && b->ansi) {
             enum err err = coerce_to(b, &e->args[i], type_simple(TYPE_BOOLEAN), f);
             if (err)
                 return err;
