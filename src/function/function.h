@@ -103,6 +103,9 @@ bool expr_window(const struct expr *e, struct window_spec *spec, struct expr **t
 CHECK enum err expr_fold(struct bind *b, struct expr **e, struct fault *f);
 /* Call fn on e and everything below, parents first; stop at true. */
 bool expr_walk(struct expr *e, bool (*fn)(struct expr *e, void *arg), void *arg);
+/* A from_json call that extracts only the fields with used[i] (the type stays; other fields are NULL); `call` itself when it
+ * is none, or when its options look at every field. */
+struct expr *json_prune(struct bind *b, struct expr *call, const bool *used);
 /* Structural equality (same columns, functions, literals): finds GROUP BY expressions in the select list. */
 bool expr_eq(const struct expr *a, const struct expr *b);
 

@@ -29,7 +29,4 @@ const struct json_schema *json_schema_prune(struct arena *a, const struct json_s
 CHECK enum err json_read(const struct json_schema *s, const struct column *in, struct eval *ev, uint32_t n,
                          const uint8_t *active, struct column *out);
 
-/* For plan/: a from_json call of which only the fields used[i] are read from here on; a copy, or the call itself when it is none. */
-struct expr *json_prune(struct bind *b, struct expr *call, const bool *used);
-
 #endif

@@ -96,10 +96,7 @@ static struct plan_node *collapse(struct analysis *an, struct plan_node *n)
 /* -- from_json: extract only the fields that are read ------------------------------------------------------------------ */
 static bool is_json(const struct expr *e)
 {
-    /* Options (the mode, a column for corrupt records) may look at every field: then all are read, as in Spark. */
-    return e->kind == EXPR_CALL && e->fn && !strcmp(function_name(e->fn), "from_json") && e->nargs == 2 &&
-           e->type->id == TYPE_STRUCT && e->type->nfields > 1 && e->args[1]->kind == EXPR_LITERAL &&
-           e->args[1]->type->id == TYPE_STRING;
+    return e->kind == EXPR_CALL && e->type->id == TYPE_STRUCT && e->fn && !strcmp(function_name(e->fn), "from_json");
 }
 
 struct field_uses {
@@ -123,106 +120,63 @@ static void note_uses(struct expr *e, struct field_uses *u)
     note_uses(e->filter, u);
 }
 
-static struct expr *renumber_fields(struct analysis *an, struct expr *e, int ordinal, const struct expr *column,
-                                    const int *map)
+static void note_all(struct expr *const *e, int n, struct field_uses *u)
+{
+    for (int i = 0; i < n; i++)
+        note_uses(e[i], u);
+}
+
+/* from_json(x, …).a where it stands: nobody else reads that call. */
+static struct expr *narrow_inline(struct analysis *an, struct expr *e)
 {
     if (!e || !e->nargs)
         return e;
     struct expr *c = expr_clone(an->a, e);
-    c->filter = renumber_fields(an, e->filter, ordinal, column, map);
     c->args = ARENA_ARRAY(an->a, (size_t)e->nargs, struct expr *);
-    if (e->kind == EXPR_FIELD && e->args[0]->kind == EXPR_COLUMN && e->args[0]->ordinal == ordinal) {
-        c->args[0] = expr_clone(an->a, e->args[0]);
-        c->args[0]->type = column->type;
-        c->ordinal = map[e->ordinal];
-        return c;
-    }
     for (int i = 0; i < e->nargs; i++)
-        c->args[i] = renumber_fields(an, e->args[i], ordinal, column, map);
+        c->args[i] = narrow_inline(an, e->args[i]);
+    c->filter = narrow_inline(an, e->filter);
+    if (e->kind == EXPR_FIELD && is_json(e->args[0])) {
+        bool *used = ARENA_ARRAY(an->a, (size_t)e->args[0]->type->nfields + 1, bool);
+        used[e->ordinal] = true;
+        c->args[0] = json_prune(an->bind, c->args[0], used);
+    }
     return c;
 }
 
-/* from_json over the same text with fewer fields; NULL when nothing is saved. */
-static struct expr *narrower_json(struct analysis *an, struct expr *e, const bool *used, int *map)
+static void narrow_all(struct analysis *an, struct expr **e, int n)
 {
-    struct field *f = ARENA_ARRAY(an->a, (size_t)e->type->nfields, struct field);
-    int n = 0;
-    for (int i = 0; i < e->type->nfields; i++) {
-        map[i] = n;
-        if (used[i])
-            f[n++] = e->type->fields[i];
-    }
-    if (n == 0 || n == e->type->nfields)
-        return NULL;
-    struct buf json = {0};
-    struct fault quiet;
-    struct expr *out, *args[2] = {e->args[0], NULL};
-    type_json(&json, type_struct(an->a, f, n));
-    args[1] = expr_lit_str(an->bind, arena_str(an->a, buf_view(&json)));
-    buf_free(&json);
-    an->bind->origin = e->origin;
-    if (expr_call(an->bind, STR("from_json"), args, 2, false, &out, &quiet) || out->type->nfields != n)
-        return NULL;
-    out->sql = e->sql;
-    return out;
-}
-
-/* The expressions of consumers[0..n) read the columns of `project`, directly or through each other. */
-static void narrow_column(struct analysis *an, struct plan_node **consumers, int n, struct plan_node *project,
-                          int ordinal)
-{
-    struct expr *json = project->exprs[ordinal];
-    int width = json->type->nfields;
-    struct field_uses u = {.ordinal = ordinal, .used = ARENA_ARRAY(an->a, (size_t)width + 1, bool)};
-    int *map = ARENA_ARRAY(an->a, (size_t)width + 1, int);
-    for (int k = 0; k < n; k++) {
-        for (int i = 0; i < consumers[k]->nexprs; i++)
-            note_uses(consumers[k]->exprs[i], &u);
-        for (int i = 0; i < consumers[k]->ngroup; i++)
-            note_uses(consumers[k]->group[i], &u);
-        for (int i = 0; i < consumers[k]->naggs; i++)
-            note_uses(consumers[k]->aggs[i], &u);
-    }
-    struct expr *less = u.whole ? NULL : narrower_json(an, json, u.used, map);
-    if (!less)
-        return;
-    project->exprs[ordinal] = less;
-    struct field *f = ARENA_ARRAY(an->a, (size_t)project->schema->nfields, struct field);
-    memcpy(f, project->schema->fields, (size_t)project->schema->nfields * sizeof *f);
-    f[ordinal].type = less->type;
-    project->schema = type_struct(an->a, f, project->schema->nfields);
-    for (int k = 0; k < n; k++) {
-        struct plan_node *c = consumers[k];
-        for (int i = 0; i < c->nexprs; i++)
-            c->exprs[i] = renumber_fields(an, c->exprs[i], ordinal, less, map);
-        for (int i = 0; i < c->ngroup; i++)
-            c->group[i] = renumber_fields(an, c->group[i], ordinal, less, map);
-        for (int i = 0; i < c->naggs; i++)
-            c->aggs[i] = renumber_fields(an, c->aggs[i], ordinal, less, map);
-        if (c->kind == PLAN_FILTER)
-            c->schema = project->schema;
-    }
+    for (int i = 0; i < n; i++)
+        e[i] = narrow_inline(an, e[i]);
 }
 
 /* A projection or aggregation, the filters under it, and the projection that parses JSON below them. */
 static void narrow_json(struct analysis *an, struct plan_node *n)
 {
-    enum { CHAIN = 16 };
-    struct plan_node *chain[CHAIN] = {n}, *below = n->nchildren ? n->children[0] : NULL;
-    int count = 1;
     for (int i = 0; i < n->nchildren; i++)
         narrow_json(an, n->children[i]);
+    narrow_all(an, n->exprs, n->nexprs);
+    narrow_all(an, n->group, n->ngroup);
+    narrow_all(an, n->aggs, n->naggs);
     if (n->kind != PLAN_PROJECT && n->kind != PLAN_AGGREGATE)
         return;
-    while (below && below->kind == PLAN_FILTER && count < CHAIN) {
-        chain[count++] = below;
+    struct plan_node *below = n->children[0];
+    while (below->kind == PLAN_FILTER || below->kind == PLAN_WATERMARK)
         below = below->children[0];
+    for (int i = 0; below->kind == PLAN_PROJECT && i < below->nexprs; i++) {
+        if (!is_json(below->exprs[i]))
+            continue;
+        struct field_uses u = {.ordinal = i,
+                               .used = ARENA_ARRAY(an->a, (size_t)below->exprs[i]->type->nfields + 1, bool)};
+        for (const struct plan_node *c = n; c != below; c = c->children[0]) {
+            note_all(c->exprs, c->nexprs, &u);
+            note_all(c->group, c->ngroup, &u);
+            note_all(c->aggs, c->naggs, &u);
+            u.whole |= c->kind == PLAN_WATERMARK && c->watermark_column == i;
+        }
+        if (!u.whole)
+            below->exprs[i] = json_prune(an->bind, below->exprs[i], u.used);
     }
-    if (!below || below->kind != PLAN_PROJECT)
-        return;
-    for (int i = 0; i < below->nexprs; i++)
-        if (is_json(below->exprs[i]))
-            narrow_column(an, chain, count, below, i);
 }
 
 /* -- prune ------------------------------------------------------------------------------------------------------------ */
