@@ -60,7 +60,7 @@ void conn_run(struct broker_conn *c, void (*fn)(void *arg), void *arg)
         clockwork_now(&c->b->clock, fn, arg);
 }
 
-/* -- replies -------------------------------------------------------------------------------------------------------- */
+/* -- replies ----------------------------------------------------------------------------------------------------- */
 void broker_reply_free(struct broker_reply *r)
 {
     for (size_t i = 0; i < r->npieces; i++)
@@ -195,7 +195,7 @@ void request_on_io(struct request *rq, void (*fn)(struct request *rq))
         request_close(rq, "too much waits for the disk");
 }
 
-/* -- dispatch ----------------------------------------------------------------------------------------------------------- */
+/* -- dispatch ---------------------------------------------------------------------------------------------------- */
 /* In the order of keys. Produce is handled before its frame could be copied: batches are patched and appended in place. */
 static const struct {
     int16_t key;
@@ -299,7 +299,7 @@ void broker_request(struct broker_conn *c, char *frame, size_t n, void (*respond
         decode_and_dispatch(rq, body);
 }
 
-/* -- start and stop -------------------------------------------------------------------------------------------------------- */
+/* -- start and stop ---------------------------------------------------------------------------------------------- */
 enum err broker_start(struct broker **out, const struct broker_options *o, struct fault *f)
 {
     struct broker *b = calloc(1, sizeof *b);
@@ -353,7 +353,7 @@ void broker_stats(struct broker *b, struct broker_stats *out)
     groups_count(b, &out->groups, &out->members);
 }
 
-/* -- handlers without a file of their own ------------------------------------------------------------------------------------ */
+/* -- handlers without a file of their own ------------------------------------------------------------------------ */
 static void fill_api_keys(struct request *rq, struct kafka_api_versions_response *r)
 {
     r->api_keys.p = KAFKA_ARRAY(rq->arena, api_versions_key, KAFKA_NAPIS);

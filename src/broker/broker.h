@@ -81,7 +81,7 @@ char *broker_reply_flat(const struct broker_reply *r, size_t *n);
 void broker_request(struct broker_conn *c, char *frame, size_t n, void (*respond)(void *arg, struct broker_reply *r),
                     void *arg);
 
-/* -- for the console, metrics and the command line ------------------------------------------------------------------- */
+/* -- for the console, metrics and the command line --------------------------------------------------------------- */
 struct broker_stats {
     uint64_t requests, produce_requests, fetch_requests, errors, groups, members, fetch_sessions, waiting_fetches;
 };

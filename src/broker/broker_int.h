@@ -22,7 +22,7 @@ enum {
     GROUP_MAX_SESSION_MS = 1800000,
 };
 
-/* -- time and threads (broker_time.c) -------------------------------------------------------------------------------- */
+/* -- time and threads (broker_time.c) ---------------------------------------------------------------------------- */
 /* One shot at a time; the memory is the owner's. at_index 0: not set. */
 struct alarm {
     int64_t at_ns;
@@ -54,7 +54,7 @@ void clockwork_now(struct clockwork *w, void (*fn)(void *arg), void *arg);
 /* On a thread that may block. False when too many wait. */
 bool clockwork_io(struct clockwork *w, void (*fn)(void *arg), void *arg);
 
-/* -- the broker -------------------------------------------------------------------------------------------------------- */
+/* -- the broker -------------------------------------------------------------------------------------------------- */
 struct groups;   /* group.c */
 struct sessions; /* fetch_session.c */
 struct fetch;    /* fetch.c */
@@ -102,7 +102,7 @@ void request_close(struct request *rq, const char *why);
 /* Go on in fn(rq) on a thread that may block; when too many wait, the request's connection is closed. */
 void request_on_io(struct request *rq, void (*fn)(struct request *rq));
 
-/* -- handlers: each ends the request, now or later ----------------------------------------------------------------------- */
+/* -- handlers: each ends the request, now or later --------------------------------------------------------------- */
 void handle_api_versions(struct request *rq);
 void handle_sasl_handshake(struct request *rq);
 void handle_describe_cluster(struct request *rq);
@@ -131,14 +131,14 @@ void handle_offset_delete(struct request *rq);
 /* api_versions answered in version 0 with UNSUPPORTED_VERSION: the body was not looked at */
 void reply_unsupported_api_versions(struct request *rq);
 
-/* -- topics (topics.c) ---------------------------------------------------------------------------------------------------- */
+/* -- topics (topics.c) ------------------------------------------------------------------------------------------- */
 bool uuid_is_zero(struct os_uuid id);
 bool topic_name_ok(struct str name, const char **why);
 /* The topic's name for an id, in a; p NULL when unknown. */
 struct str topic_name_by_id(struct broker *b, struct os_uuid id, struct arena *a);
 enum { TOPIC_OPERATIONS = 3576, GROUP_OPERATIONS = 3400, CLUSTER_OPERATIONS = 8096 };
 
-/* -- configs (configs.c) --------------------------------------------------------------------------------------------------- */
+/* -- configs (configs.c) ----------------------------------------------------------------------------------------- */
 struct config_row;
 /* Kafka's check of a topic's setting; KAFKA_E_NONE or INVALID_CONFIG with the message in a. */
 int16_t config_check(struct arena *a, struct str name, struct str value, struct str *message);
@@ -146,7 +146,7 @@ int16_t config_check(struct arena *a, struct str name, struct str value, struct 
 void config_created(struct broker *b, struct arena *a, const struct log_config *set, size_t nset,
                     struct kafka_create_topics_result *out);
 
-/* -- fetch sessions (fetch_session.c) ---------------------------------------------------------------------------------------- */
+/* -- fetch sessions (fetch_session.c) ---------------------------------------------------------------------------- */
 struct fetch_part { /* one partition of one Fetch */
     struct str topic;
     struct os_uuid topic_id;
@@ -172,12 +172,12 @@ void session_plan(struct request *rq, const struct kafka_fetch_request *body, st
 /* Which parts go into the answer (all of a full fetch, what is new of an incremental one): marks keep[i]. */
 void session_filter(struct broker *b, const struct fetch_plan *plan, bool *keep);
 
-/* -- fetch (fetch.c) ------------------------------------------------------------------------------------------------------- */
+/* -- fetch (fetch.c) --------------------------------------------------------------------------------------------- */
 void fetch_wake(struct fetch *f); /* the connection closes */
 void fetch_ref(struct fetch *f);
 void fetch_release(struct fetch *f);
 
-/* -- groups (group.c, group_store.c) ----------------------------------------------------------------------------------------- */
+/* -- groups (group.c, group_store.c) ----------------------------------------------------------------------------- */
 CHECK enum err groups_start(struct broker *b, struct fault *f);
 void groups_close(struct broker *b); /* answers the joins and syncs that wait; nothing new begins */
 void groups_stop(struct broker *b);  /* frees them */

@@ -31,7 +31,7 @@ enum {
     NBROKER_ROWS = sizeof BROKER_ROWS / sizeof BROKER_ROWS[0]
 };
 
-/* -- checks --------------------------------------------------------------------------------------------------------- */
+/* -- checks ------------------------------------------------------------------------------------------------------ */
 static const char *const TYPE_NAMES[] = {"", "BOOLEAN", "STRING", "INT", "SHORT", "LONG", "DOUBLE", "LIST"};
 
 static bool word_allowed(const char *allowed, struct str word)
@@ -150,7 +150,7 @@ int16_t config_check(struct arena *a, struct str name, struct str value, struct 
     return KAFKA_E_INVALID_CONFIG;
 }
 
-/* -- what a topic has -------------------------------------------------------------------------------------------------- */
+/* -- what a topic has -------------------------------------------------------------------------------------------- */
 static const struct log_config *topic_value(const struct log_config *set, size_t nset, const char *name)
 {
     for (size_t i = 0; i < nset; i++)
@@ -181,7 +181,7 @@ void config_created(struct broker *b, struct arena *a, const struct log_config *
     }
 }
 
-/* -- DescribeConfigs ------------------------------------------------------------------------------------------------------ */
+/* -- DescribeConfigs --------------------------------------------------------------------------------------------- */
 static bool wanted(const struct kafka_describe_configs_resource *q, const char *name)
 {
     for (int32_t i = 0; i < q->configuration_keys.n; i++)

@@ -40,7 +40,7 @@ __attribute__((noinline)) void fetch_release(struct fetch *f)
         free(f);
 }
 
-/* -- one read of everything --------------------------------------------------------------------------------------------- */
+/* -- one read of everything -------------------------------------------------------------------------------------- */
 static void set_error(struct fetch_part *p, int16_t code)
 {
     p->got.error_code = code;
@@ -150,7 +150,7 @@ static bool read_all(struct fetch *f, size_t *bytes, bool *settled)
     return true;
 }
 
-/* -- the answer ------------------------------------------------------------------------------------------------------------ */
+/* -- the answer -------------------------------------------------------------------------------------------------- */
 static bool same_topic(const struct fetch_part *a, const struct fetch_part *b, bool by_id)
 {
     return by_id ? memcmp(a->topic_id.b, b->topic_id.b, 16) == 0 : str_eq(a->topic, b->topic);
@@ -209,7 +209,7 @@ static void answer(struct fetch *f)
     fetch_release(f);
 }
 
-/* -- waiting ---------------------------------------------------------------------------------------------------------------- */
+/* -- waiting ----------------------------------------------------------------------------------------------------- */
 static void next_attempt(void *arg)
 {
     struct fetch *f = arg;

@@ -43,7 +43,7 @@ const char *group_state_name(enum group_state s)
     return names[s];
 }
 
-/* -- groups and members -------------------------------------------------------------------------------------------- */
+/* -- groups and members ------------------------------------------------------------------------------------------ */
 struct group *group_find(struct broker *b, struct str id)
 {
     return map_get(&b->groups->by_id, id);
@@ -196,7 +196,7 @@ void group_remove(struct broker *b, struct group *g, struct member *m)
     member_free(m);
 }
 
-/* -- protocols ---------------------------------------------------------------------------------------------------------- */
+/* -- protocols --------------------------------------------------------------------------------------------------- */
 static bool member_knows(const struct member *m, struct str protocol)
 {
     for (size_t i = 0; i < m->protocols.n; i++)
@@ -274,7 +274,7 @@ static struct str metadata_for(const struct member *m, struct str protocol)
     return STR("");
 }
 
-/* -- answers --------------------------------------------------------------------------------------------------------------- */
+/* -- answers ----------------------------------------------------------------------------------------------------- */
 void join_refuse(struct request *rq, int16_t code, struct str member_id)
 {
     struct kafka_join_group_response *r = KAFKA_NEW(rq->arena, join_group_response);
@@ -320,7 +320,7 @@ void sync_answer(struct request *rq, int16_t code, const struct group *g, struct
     request_reply(rq, r);
 }
 
-/* -- the rebalance ------------------------------------------------------------------------------------------------------------ */
+/* -- the rebalance ----------------------------------------------------------------------------------------------- */
 void group_set_state(struct group *g, enum group_state state)
 {
     g->state = state;
@@ -444,7 +444,7 @@ void group_try_complete(struct broker *b, struct group *g)
     complete_join(b, g);
 }
 
-/* -- time ------------------------------------------------------------------------------------------------------------------------- */
+/* -- time -------------------------------------------------------------------------------------------------------- */
 static void rebalance_time_is_up(struct broker *b, struct group *g)
 {
     if (g->state == GROUP_PREPARING && g->initial_delay && g->joined_in_delay && g->delay_left_ms > 0) {
@@ -539,7 +539,7 @@ void group_ring_at(struct broker *b, int64_t deadline_ms)
     alarm_set(&b->clock, &all->alarm, deadline_ms - clock_ms(), ring, b);
 }
 
-/* -- start and stop ------------------------------------------------------------------------------------------------------------------ */
+/* -- start and stop ---------------------------------------------------------------------------------------------- */
 enum err groups_start(struct broker *b, struct fault *f)
 {
     b->groups = calloc(1, sizeof *b->groups);

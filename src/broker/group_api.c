@@ -11,7 +11,7 @@ static struct str new_member_id(struct request *rq, struct str prefix)
     return arena_fmt(rq->arena, "%.*s-%s", STR_ARG(prefix), uuid);
 }
 
-/* -- JoinGroup ---------------------------------------------------------------------------------------------------------- */
+/* -- JoinGroup --------------------------------------------------------------------------------------------------- */
 static void add_and_rebalance(struct broker *b, struct group *g, struct str id, struct request *rq)
 {
     group_add(b, g, id, rq);
@@ -207,7 +207,7 @@ void handle_join_group(struct request *rq)
     os_mutex_unlock(b->groups->lock);
 }
 
-/* -- SyncGroup ------------------------------------------------------------------------------------------------------------- */
+/* -- SyncGroup --------------------------------------------------------------------------------------------------- */
 struct assigning {
     struct str group; /* owned */
     int32_t generation;
@@ -318,7 +318,7 @@ void handle_sync_group(struct request *rq)
     os_mutex_unlock(b->groups->lock);
 }
 
-/* -- Heartbeat and LeaveGroup -------------------------------------------------------------------------------------------------- */
+/* -- Heartbeat and LeaveGroup ------------------------------------------------------------------------------------ */
 void handle_heartbeat(struct request *rq)
 {
     const struct kafka_heartbeat_request *q = rq->body;
@@ -401,7 +401,7 @@ void handle_leave_group(struct request *rq)
     request_reply(rq, r);
 }
 
-/* -- views ------------------------------------------------------------------------------------------------------------------------ */
+/* -- views ------------------------------------------------------------------------------------------------------- */
 static bool in_filter(const struct str *p, int32_t n, const char *name)
 {
     for (int32_t i = 0; i < n; i++)

@@ -1,7 +1,7 @@
 /* A group's offsets: OffsetCommit, OffsetFetch, OffsetDelete, DeleteGroups. Acknowledged when they are on disk. */
 #include "broker/group_int.h"
 
-/* -- OffsetCommit -------------------------------------------------------------------------------------------------------- */
+/* -- OffsetCommit ------------------------------------------------------------------------------------------------ */
 struct commit {
     struct request *rq;
     struct kafka_offset_commit_response *response;
@@ -131,7 +131,7 @@ void handle_offset_commit(struct request *rq)
     }
 }
 
-/* -- OffsetFetch ------------------------------------------------------------------------------------------------------------ */
+/* -- OffsetFetch ------------------------------------------------------------------------------------------------- */
 static void fetch_one(struct request *rq, const struct group *g, struct str topic, int32_t partition,
                       struct kafka_offset_fetch_partition_response *out)
 {
@@ -257,7 +257,7 @@ void handle_offset_fetch(struct request *rq)
     request_reply(rq, r);
 }
 
-/* -- DeleteGroups -------------------------------------------------------------------------------------------------------------- */
+/* -- DeleteGroups ------------------------------------------------------------------------------------------------ */
 struct deletion {
     struct request *rq;
     struct kafka_delete_groups_response *response;
@@ -335,7 +335,7 @@ void handle_delete_groups(struct request *rq)
         request_reply(rq, r);
 }
 
-/* -- OffsetDelete ----------------------------------------------------------------------------------------------------------------- */
+/* -- OffsetDelete ------------------------------------------------------------------------------------------------ */
 struct forgetting {
     struct request *rq;
     struct kafka_offset_delete_response *response;

@@ -15,7 +15,7 @@
 enum { KEY_OFFSET_OLD = 0, KEY_OFFSET = 1, KEY_GROUP = 2, VALUE_VERSION = 3, VALUE_FLEXIBLE = 4 };
 enum { LOAD_READ_BYTES = 1 << 20 };
 
-/* -- offsets in memory ------------------------------------------------------------------------------------------------ */
+/* -- offsets in memory ------------------------------------------------------------------------------------------- */
 static struct str offset_key(char room[300], struct str topic, int32_t partition)
 {
     size_t n = topic.n < 260 ? topic.n : 260;
@@ -59,7 +59,7 @@ void committed_put(struct group *g, const struct committed *in)
     map_put(&g->offsets, offset_key(room, in->topic, in->partition), c);
 }
 
-/* -- writing ------------------------------------------------------------------------------------------------------------- */
+/* -- writing ----------------------------------------------------------------------------------------------------- */
 struct store_write *store_begin(struct broker *b, void (*done)(struct broker *b, void *arg, int16_t code), void *arg)
 {
     struct store_write *w = calloc(1, sizeof *w);
@@ -217,7 +217,7 @@ bool store_group(struct broker *b, struct group *g, void (*done)(struct broker *
     return store_send(w) == KAFKA_E_NONE;
 }
 
-/* -- reading at start ---------------------------------------------------------------------------------------------------------- */
+/* -- reading at start -------------------------------------------------------------------------------------------- */
 static bool version_word(struct str *s, int16_t *version)
 {
     if (s->n < 2)

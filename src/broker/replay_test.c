@@ -55,7 +55,7 @@ static void stop(void)
     os_cond_free(arrived);
 }
 
-/* -- ids ---------------------------------------------------------------------------------------------------------- */
+/* -- ids --------------------------------------------------------------------------------------------------------- */
 struct pair { /* what the recording has and what we have in its place; same length */
     char theirs[80], ours[80];
     size_t n;
@@ -95,7 +95,7 @@ static void substitute(char *p, size_t n)
             memcpy(at, pairs[i].ours, pairs[i].n);
 }
 
-/* -- comparing ------------------------------------------------------------------------------------------------------- */
+/* -- comparing --------------------------------------------------------------------------------------------------- */
 static const char *const NOT_COMPARED[] = {"port",
                                            "host",
                                            "cluster_id",
@@ -269,7 +269,7 @@ static bool same_struct(const struct kafka_shape *s, int16_t version, const char
     return same;
 }
 
-/* -- a request and its answer --------------------------------------------------------------------------------------------- */
+/* -- a request and its answer ------------------------------------------------------------------------------------ */
 struct exchange {
     int16_t key, version;
     bool there;
@@ -376,7 +376,7 @@ static void compare(const char *file, int line, struct exchange *x, int16_t vers
     arena_free(a);
 }
 
-/* -- the file ------------------------------------------------------------------------------------------------------------------ */
+/* -- the file ---------------------------------------------------------------------------------------------------- */
 static int hex(char c)
 {
     return c >= 'a' ? c - 'a' + 10 : c - '0';

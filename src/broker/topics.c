@@ -60,7 +60,7 @@ static struct str invalid_name(struct arena *a, struct str name, const char *why
     return out;
 }
 
-/* -- Metadata ------------------------------------------------------------------------------------------------------ */
+/* -- Metadata ---------------------------------------------------------------------------------------------------- */
 static void describe_partitions(struct arena *a, int32_t n, struct kafka_metadata_topic *out)
 {
     static int32_t node = NODE_ID; /* shared by all answers, never written */
@@ -204,7 +204,7 @@ void handle_metadata(struct request *rq)
         request_on_io(rq, metadata_on_io);
 }
 
-/* -- CreateTopics ------------------------------------------------------------------------------------------------------ */
+/* -- CreateTopics ------------------------------------------------------------------------------------------------ */
 struct creation {
     int32_t partitions;
     struct log_config *configs;
@@ -398,7 +398,7 @@ void handle_create_topics(struct request *rq)
     request_on_io(rq, create_topics);
 }
 
-/* -- DeleteTopics -------------------------------------------------------------------------------------------------------- */
+/* -- DeleteTopics ------------------------------------------------------------------------------------------------ */
 static void delete_one(struct request *rq, struct str name, struct os_uuid id, struct kafka_delete_topics_result *out)
 {
     struct log_topic t;
@@ -468,7 +468,7 @@ void handle_delete_topics(struct request *rq)
     request_on_io(rq, delete_topics);
 }
 
-/* -- CreatePartitions ------------------------------------------------------------------------------------------------------ */
+/* -- CreatePartitions -------------------------------------------------------------------------------------------- */
 static int16_t check_growth(struct request *rq, const struct kafka_create_partitions_topic *t, int32_t have,
                             struct str *message)
 {

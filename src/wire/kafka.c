@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* -- shapes from the table ------------------------------------------------------------------------------------------ */
+/* -- shapes from the table --------------------------------------------------------------------------------------- */
 #define MAX   INT16_MAX
 #define NO    (-1)
 #define NIL   KAFKA_NIL
@@ -93,7 +93,7 @@ const char *kafka_code_message(int16_t code)
     return "";
 }
 
-/* -- fixed-size values ------------------------------------------------------------------------------------------------ */
+/* -- fixed-size values ------------------------------------------------------------------------------------------- */
 static const uint8_t MEMORY[] = {[KAFKA_bool] = sizeof(bool),
                                  [KAFKA_i8] = 1,
                                  [KAFKA_i16] = 2,
@@ -226,7 +226,7 @@ void *kafka_new_(struct arena *a, const struct kafka_shape *s, size_t n)
     return p;
 }
 
-/* -- decoding ------------------------------------------------------------------------------------------------------------ */
+/* -- decoding ---------------------------------------------------------------------------------------------------- */
 struct reader {
     const unsigned char *p, *end;
     struct arena *arena;
@@ -461,7 +461,7 @@ enum err kafka_read_header(struct str frame, struct kafka_request_header *out, s
     return r.err;
 }
 
-/* -- encoding ------------------------------------------------------------------------------------------------------------ */
+/* -- encoding ---------------------------------------------------------------------------------------------------- */
 struct writer {
     struct buf *b;
     struct kafka_splices *splices;

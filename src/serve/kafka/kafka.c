@@ -74,7 +74,7 @@ static void pending_free(struct pending *p)
     free(p);
 }
 
-/* -- answers --------------------------------------------------------------------------------------------------------- */
+/* -- answers ----------------------------------------------------------------------------------------------------- */
 static void release_slice(void *arg)
 {
     log_slice_release(arg);
@@ -172,7 +172,7 @@ static void respond(void *arg, struct broker_reply *r)
         pending_free(p);
 }
 
-/* -- requests ---------------------------------------------------------------------------------------------------------- */
+/* -- requests ---------------------------------------------------------------------------------------------------- */
 static void post(void *post_arg, void (*fn)(void *arg), void *arg)
 {
     loop_post(post_arg, fn, arg);

@@ -1,0 +1,458 @@
+#include "serve/loop_int.h"
+
+#include <stdlib.h>
+
+static void conn_feed(struct conn *c);
+
+/* -- a connection's end ------------------------------------------------------------------------------------------ */
+static void drop_segment(struct segment *s)
+{
+    if (s->release)
+        s->release(s->arg);
+    free(s->owned);
+}
+
+static void drop_output(struct conn *c)
+{
+    for (size_t i = c->out_first; i < c->out_n; i++)
+        drop_segment(&c->out[i]);
+    c->out_first = c->out_n = c->out_sent = c->out_bytes = 0;
+}
+
+/* The protocol lets go; the socket may live a little longer (lingering). */
+static void tell_closed(struct conn *c)
+{
+    const struct loop_protocol *p = c->protocol;
+    void *state = c->state;
+
+    map_del(&c->loop->by_id, id_key(&c->id));
+    c->state = NULL;
+    if (state && p->on_close)
+        p->on_close(c, state);
+}
+
+void conn_destroy(struct conn *c)
+{
+    struct loop *l = c->loop;
+
+    if (c->gone)
+        return;
+    c->gone = true;
+    if (!c->lingering)
+        tell_closed(c);
+    net_poll_del(l->poller, c->fd);
+    net_close(c->fd);
+    atomic_fetch_sub(&loop_open_conns, 1);
+    drop_output(c);
+    l->conns.p[c->index] = l->conns.p[--l->conns.n];
+    l->conns.p[c->index]->index = c->index;
+    vec_push(&l->graveyard, c); /* an event of this turn may still point here */
+}
+
+static void sweep(void *arg);
+
+void loop_need_sweep(struct loop *l)
+{
+    if (!l->sweeping)
+        loop_timer(l, SWEEP_MS, sweep, l);
+    l->sweeping = true;
+}
+
+/* Everything was sent: say so to the peer, then wait for its end or a second, throwing away what it still sends. */
+static void linger(struct conn *c)
+{
+    tell_closed(c);
+    c->lingering = true;
+    c->last_ms = c->loop->now_ms;
+    net_shutdown_write(c->fd);
+    net_poll_set(c->loop->poller, c->fd, NET_READ, c, false);
+    loop_need_sweep(c->loop);
+}
+
+static int64_t allowed_ms(const struct conn *c)
+{
+    if (c->lingering)
+        return LINGER_MS;
+    if (c->closing)
+        return CLOSING_MS;
+    return c->protocol->idle_ms > 0 ? c->protocol->idle_ms : INT64_MAX;
+}
+
+static void sweep(void *arg)
+{
+    struct loop *l = arg;
+    bool again = false;
+
+    l->now_ms = os_mono_ns() / 1000000;
+    for (size_t i = l->conns.n; i-- > 0;)
+        if (i < l->conns.n && l->now_ms - l->conns.p[i]->last_ms > allowed_ms(l->conns.p[i]))
+            conn_destroy(l->conns.p[i]);
+    l->sweeping = false;
+    for (size_t i = 0; i < l->conns.n && !again; i++)
+        again = allowed_ms(l->conns.p[i]) != INT64_MAX;
+    if (again)
+        loop_need_sweep(l);
+}
+
+/* -- output ------------------------------------------------------------------------------------------------------ */
+static void want(struct conn *c)
+{
+    bool hold = c->paused || c->choked || c->closing || c->eof || c->in_n >= c->protocol->max_input_bytes;
+    unsigned w = (hold ? 0 : NET_READ) | (c->out_bytes ? NET_WRITE : 0);
+
+    if (c->lingering)
+        w = NET_READ;
+    if (w != c->want && !c->gone)
+        net_poll_set(c->loop->poller, c->fd, w, c, false);
+    c->want = w;
+}
+
+static void mark_dirty(struct conn *c)
+{
+    if (!c->dirty)
+        vec_push(&c->loop->dirty, c);
+    c->dirty = true;
+}
+
+static struct segment *new_segment(struct conn *c)
+{
+    if (c->out_n == c->out_cap && c->out_first > c->out_cap / 2) {
+        memmove(c->out, c->out + c->out_first, (c->out_n - c->out_first) * sizeof *c->out);
+        c->out_n -= c->out_first;
+        c->out_first = 0;
+    }
+    if (c->out_n == c->out_cap)
+        c->out = vec_grow_(c->out, &c->out_cap, c->out_n + 1, sizeof *c->out);
+    c->out[c->out_n] = (struct segment){0};
+    return &c->out[c->out_n++];
+}
+
+static void queued(struct conn *c, size_t n)
+{
+    c->out_bytes += n;
+    c->held_output = true;
+    if (c->out_bytes > c->protocol->max_output_bytes)
+        c->choked = true;
+    mark_dirty(c);
+}
+
+void conn_write(struct conn *c, const void *p, size_t n)
+{
+    struct segment *s = c->out_n > c->out_first ? &c->out[c->out_n - 1] : NULL;
+
+    if (c->gone || c->lingering || n == 0)
+        return;
+    if (!s || s->room < n) {
+        size_t cap = n > CHUNK_BYTES ? n : CHUNK_BYTES;
+
+        s = new_segment(c);
+        s->owned = malloc(cap);
+        if (!s->owned) {
+            c->out_n--;
+            conn_abort(c); /* the peer's stream would have a hole */
+            return;
+        }
+        s->p = s->owned;
+        s->room = cap;
+    }
+    memcpy(s->owned + s->n, p, n);
+    s->n += n;
+    s->room -= n;
+    queued(c, n);
+}
+
+void conn_write_ref(struct conn *c, const void *p, size_t n, void (*release)(void *arg), void *arg)
+{
+    if (c->gone || c->lingering || n == 0) {
+        if (release)
+            release(arg);
+        return;
+    }
+    *new_segment(c) = (struct segment){.p = p, .n = n, .release = release, .arg = arg};
+    queued(c, n);
+}
+
+void conn_write_take(struct conn *c, char *p, size_t n)
+{
+    conn_write_ref(c, p, n, free, p);
+}
+
+size_t conn_pending(struct conn *c)
+{
+    return c->out_bytes;
+}
+
+/* `sent` bytes of the queue are on their way. */
+static void advance(struct conn *c, size_t sent)
+{
+    c->out_bytes -= sent;
+    sent += c->out_sent;
+    while (c->out_first < c->out_n && sent >= c->out[c->out_first].n) {
+        sent -= c->out[c->out_first].n;
+        drop_segment(&c->out[c->out_first++]);
+    }
+    c->out_sent = sent;
+    if (c->out_first == c->out_n)
+        c->out_first = c->out_n = 0;
+}
+
+/* Write what the socket takes. False: the connection is broken. */
+bool conn_write_out(struct conn *c)
+{
+    while (c->out_bytes) {
+        struct str parts[WRITE_PARTS];
+        size_t n = 0, sent, skip = c->out_sent;
+        enum err e;
+
+        for (size_t i = c->out_first; i < c->out_n && n < WRITE_PARTS; i++, skip = 0)
+            parts[n++] = str_make(c->out[i].p + skip, c->out[i].n - skip);
+        e = net_writev(c->fd, parts, n, &sent, NULL);
+        if (e == ERR_AGAIN)
+            return true;
+        if (e)
+            return false;
+        c->last_ms = c->loop->now_ms;
+        advance(c, sent);
+    }
+    return true;
+}
+
+void conn_flush(struct conn *c)
+{
+    bool drained;
+
+    c->dirty = false;
+    if (c->gone || c->lingering)
+        return;
+    if (!conn_write_out(c)) {
+        conn_destroy(c);
+        return;
+    }
+    drained = c->out_bytes == 0 && c->held_output;
+    if (drained) {
+        c->held_output = false;
+        if (!c->closing && c->protocol->on_drained)
+            c->protocol->on_drained(c, c->state);
+    }
+    if (c->gone)
+        return;
+    if (c->closing && !c->out_bytes) {
+        linger(c);
+        return;
+    }
+    if (c->choked && c->out_bytes <= c->protocol->max_output_bytes / 2) {
+        c->choked = false;
+        conn_feed(c);
+    }
+    if (!c->gone)
+        want(c);
+}
+
+/* -- input -- */
+static bool may_feed(const struct conn *c)
+{
+    return !c->gone && !c->closing && !c->paused && !c->choked;
+}
+
+/* Offer [p, p+n) until the protocol wants no more; returns what it used. */
+static size_t offer(struct conn *c, const char *p, size_t n)
+{
+    size_t used = 0;
+
+    while (used < n && may_feed(c)) {
+        size_t took = c->protocol->on_data(c, c->state, p + used, n - used);
+
+        if (took == 0)
+            break;
+        used += took;
+    }
+    return used;
+}
+
+/* A frame that never ends within the bound, or an end of stream with nothing left to do. */
+static void after_feed(struct conn *c)
+{
+    if (c->gone || c->lingering)
+        return;
+    if (may_feed(c) && c->in_n >= c->protocol->max_input_bytes) {
+        os_log(OS_WARN, c->protocol->name, "connection %llu sent more than %zu bytes without a whole message: closed",
+               (unsigned long long)c->id, c->protocol->max_input_bytes);
+        conn_destroy(c);
+        return;
+    }
+    if (c->eof && may_feed(c))
+        conn_close(c);
+    want(c);
+}
+
+static void conn_feed(struct conn *c)
+{
+    size_t used;
+
+    if (c->feeding) /* on_data itself took the pause away: its caller goes on */
+        return;
+    c->feeding = true;
+    used = offer(c, c->in, c->in_n);
+    c->feeding = false;
+    if (c->gone)
+        return;
+    if (used) {
+        memmove(c->in, c->in + used, c->in_n - used);
+        c->in_n -= used;
+        if (!c->in_n && c->in_cap > SCRATCH_BYTES) { /* a big frame's room is not kept for an idle connection */
+            free(c->in);
+            c->in = NULL;
+            c->in_cap = 0;
+        }
+    }
+    after_feed(c);
+}
+
+static bool keep(struct conn *c, const char *p, size_t n)
+{
+    if (c->in_n + n > c->in_cap) {
+        size_t cap = c->in_cap ? c->in_cap : 4096;
+        char *grown;
+
+        while (cap < c->in_n + n)
+            cap *= 2;
+        grown = realloc(c->in, cap);
+        if (!grown)
+            return false;
+        c->in = grown;
+        c->in_cap = cap;
+    }
+    memcpy(c->in + c->in_n, p, n);
+    c->in_n += n;
+    return true;
+}
+
+/* Fresh bytes with nothing kept before them: shown where they are, only the rest is copied. */
+static void feed_fresh(struct conn *c, const char *p, size_t n)
+{
+    size_t used;
+
+    c->feeding = true;
+    used = offer(c, p, n);
+    c->feeding = false;
+    if (c->gone)
+        return;
+    if (used < n && !keep(c, p + used, n - used))
+        conn_destroy(c);
+    else
+        after_feed(c);
+}
+
+/* Room at the end of what is kept, so that a large frame is read straight into place. */
+static enum err read_kept(struct conn *c, size_t *got)
+{
+    size_t room = c->protocol->max_input_bytes - c->in_n, step = c->in_n < SCRATCH_BYTES ? SCRATCH_BYTES : c->in_n;
+    enum err e;
+
+    step = step > (4u << 20) ? 4u << 20 : step;
+    room = room < step ? room : step;
+    if (c->in_cap - c->in_n < room && c->in_cap - c->in_n < SCRATCH_BYTES) {
+        size_t cap = c->in_cap * 2 > c->in_n + room ? c->in_cap * 2 : c->in_n + room;
+        char *grown = realloc(c->in, cap);
+
+        if (!grown)
+            return ERR_NOMEM;
+        c->in = grown;
+        c->in_cap = cap;
+    }
+    if (room > c->in_cap - c->in_n)
+        room = c->in_cap - c->in_n;
+    e = net_read(c->fd, c->in + c->in_n, room, got, NULL);
+    if (!e)
+        c->in_n += *got;
+    return e;
+}
+
+void conn_readable(struct conn *c)
+{
+    struct loop *l = c->loop;
+    bool fresh = c->in_n == 0 || c->lingering;
+    size_t got = 0;
+    enum err e;
+
+    if (!fresh && c->in_n >= c->protocol->max_input_bytes)
+        return;
+    e = fresh ? net_read(c->fd, l->scratch, SCRATCH_BYTES, &got, NULL) : read_kept(c, &got);
+    if (e == ERR_AGAIN)
+        return;
+    if (e || (got == 0 && c->lingering)) {
+        conn_destroy(c);
+        return;
+    }
+    if (c->lingering)
+        return;
+    c->last_ms = l->now_ms;
+    if (got == 0) {
+        c->eof = true;
+        if (may_feed(c)) /* what is queued still goes out; a paused protocol's answer too, after_feed closes then */
+            conn_close(c);
+        else
+            want(c);
+        return;
+    }
+    if (fresh)
+        feed_fresh(c, l->scratch, got);
+    else
+        conn_feed(c);
+}
+
+/* -- a connection, as protocols see it -- */
+struct loop *conn_loop(struct conn *c)
+{
+    return c->loop;
+}
+
+uint64_t conn_id(struct conn *c)
+{
+    return c->id;
+}
+
+struct conn *loop_conn(struct loop *l, uint64_t id)
+{
+    return map_get(&l->by_id, id_key(&id));
+}
+
+void *conn_state(struct conn *c)
+{
+    return c->state;
+}
+
+void conn_pause(struct conn *c, bool pause)
+{
+    if (c->gone || c->lingering || c->paused == pause)
+        return;
+    c->paused = pause;
+    if (!pause)
+        conn_feed(c);
+    else
+        want(c);
+}
+
+void conn_close(struct conn *c)
+{
+    if (c->gone || c->lingering)
+        return;
+    c->closing = true;
+    mark_dirty(c);
+    loop_need_sweep(c->loop);
+}
+
+void conn_abort(struct conn *c)
+{
+    conn_destroy(c);
+}
+
+void conn_local(struct conn *c, char host[64], uint16_t *port)
+{
+    net_local(c->fd, host, port);
+}
+
+void conn_peer(struct conn *c, char host[64], uint16_t *port)
+{
+    net_peer(c->fd, host, port);
+}
