@@ -118,4 +118,8 @@ void committed_put(struct group *g, const struct committed *c); /* copies */
 void committed_remove(struct group *g, struct str topic, int32_t partition);
 CHECK enum err store_load(struct broker *b, struct fault *f);
 
+/* group_topics.c: what groups committed for topics that are no more; without the lock. */
+void offsets_forget_topic(struct broker *b, struct str topic); /* blocks until durable */
+CHECK enum err offsets_forget_missing(struct broker *b, struct fault *f);
+
 #endif

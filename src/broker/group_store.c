@@ -424,6 +424,8 @@ enum err store_load(struct broker *b, struct fault *f)
     }
     e = load_all(b, f);
     if (!e)
+        e = offsets_forget_missing(b, f);
+    if (!e)
         wake_members(b);
     return e;
 }

@@ -1,5 +1,6 @@
 /* Topics: Metadata (with auto-creation), CreateTopics, DeleteTopics, CreatePartitions. What writes runs on an I/O thread. */
 #include "broker/broker_int.h"
+#include "broker/group_int.h"
 
 #include <stdio.h>
 
@@ -426,7 +427,9 @@ static void delete_one(struct request *rq, struct str name, struct os_uuid id, s
         out->error_message = STR("Internal topics hold the groups' offsets and cannot be deleted.");
         return;
     }
+    offsets_forget_topic(rq->b, t.name);
     e = log_topic_delete(rq->b->log, t.name, &f);
+    offsets_forget_topic(rq->b, t.name);
     if (e) {
         out->error_code = (int16_t)err_kafka(e);
         out->error_message = arena_str(rq->arena, str_of(fault_message(&f)));

@@ -28,7 +28,9 @@ static bool drop_all, aloud;
 
 struct run {
     struct log *l;
+    struct broker *b;
     bool stop;
+    int in_flight;         /* atomic */
     struct os_mutex *lock; /* of the truth, for steps of more than one store */
 };
 
@@ -70,62 +72,89 @@ static int new_attempt(int topic, int part, int producer)
     return number;
 }
 
-/* An answer that is no success is right only when the topic is going away. */
-static bool refused(int topic, enum log_status status, const char *message)
+/* An answer that is no success is right only when the topic is going away, or for a moment. */
+static bool refused(int topic, int16_t code, struct str message)
 {
-    if (status == LOG_OK)
+    if (code == KAFKA_E_NONE)
         return false;
-    if (status == LOG_AGAIN || (status == LOG_UNKNOWN_TOPIC && T->topics[topic].state >= DELETING))
+    bool gone = code == KAFKA_E_UNKNOWN_TOPIC_ID || code == KAFKA_E_UNKNOWN_TOPIC_OR_PARTITION;
+    if (code == KAFKA_E_REQUEST_TIMED_OUT || (gone && T->topics[topic].state >= DELETING))
         return true;
-    fprintf(stderr, "  an append is refused: %d %s\n", status, message);
+    fprintf(stderr, "  refused: %s %.*s\n", kafka_code_name(code), STR_ARG(message));
     _exit(1);
 }
 
-/* Send attempt `number` and wait; false: not done. */
-static bool produce(struct run *r, int number, bool again)
+/* The Produce request of one attempt. */
+static struct kafka_produce_request *produce_request(int number, struct arena *a, struct buf *records)
 {
-    struct t_attempt *a = &T->attempts[number];
-    struct log_partition *p = log_partition(r->l, str_of(T->topics[a->topic].name), a->part);
-    if (!p)
-        return false;
-    struct os_uuid id = log_partition_topic_id(p);
-    bool mine = !memcmp(id.b, T->topics[a->topic].id.b, 16);
-    struct log_append_result result = {.status = LOG_UNKNOWN_TOPIC};
-    if (mine) {
-        struct buf b = {0};
-        truth_batch(a, number, a->producer < 0 ? -1 : T->producers[a->producer].id, &b);
-        result = log_append_wait(p, b.p, b.n);
-        buf_free(&b);
+    struct t_attempt *x = &T->attempts[number];
+    struct kafka_produce_request *q = KAFKA_NEW(a, produce_request);
+    truth_batch(x, number, x->producer < 0 ? -1 : T->producers[x->producer].id, records);
+    q->acks = -1;
+    q->timeout_ms = 3600000;
+    q->topic_data.p = KAFKA_ARRAY(a, produce_topic, 1);
+    q->topic_data.n = 1;
+    q->topic_data.p->topic_id = T->topics[x->topic].id;
+    q->topic_data.p->partition_data.p = KAFKA_ARRAY(a, produce_partition, 1);
+    q->topic_data.p->partition_data.n = 1;
+    q->topic_data.p->partition_data.p->index = x->part;
+    q->topic_data.p->partition_data.p->records = buf_view(records);
+    return q;
+}
+
+/* Believe the answer to an attempt; false: not done. */
+static bool believe(struct t_attempt *x, const struct kafka_produce_response *r)
+{
+    if (r->responses.n != 1 || r->responses.p->partition_responses.n != 1) {
+        fprintf(stderr, "  an answer about something else\n");
+        _exit(1);
     }
-    log_partition_release(p);
-    if (!mine || refused(a->topic, result.status, result.message))
+    const struct kafka_produce_partition_response *p = r->responses.p->partition_responses.p;
+    if (refused(x->topic, p->error_code, p->error_message))
         return false;
-    a->base = result.base_offset;
-    a->acked = true;
-    if (again && result.duplicate)
-        T->retries_duplicate++;
-    else if (again)
-        T->retries_new++;
+    x->base = p->base_offset;
+    x->acked = true;
     return true;
 }
 
-static void need_producer_id(struct run *r, struct t_producer *p)
+/* Send attempt `number` and wait; false: not done. */
+static bool produce(struct port *port, int number, bool again)
 {
-    int64_t id;
+    struct t_attempt *x = &T->attempts[number];
+    struct arena *a = arena_new(0);
+    struct buf records = {0};
+    struct kafka_produce_response r;
+    port_call(port, KAFKA_produce, 13, produce_request(number, a, &records), a, &r);
+    bool done = believe(x, &r);
+    buf_free(&records);
+    arena_free(a);
+    T->retries += done && again;
+    return done;
+}
+
+static void need_producer_id(struct port *port, struct t_producer *p)
+{
     if (p->id >= 0)
         return;
-    if (log_producer_id(r->l, &id, NULL))
-        _exit(1);
-    if (id <= T->largest_producer_id) {
-        fprintf(stderr, "  producer id %lld was given twice\n", (long long)id);
+    struct arena *a = arena_new(0);
+    struct kafka_init_producer_id_request *q = KAFKA_NEW(a, init_producer_id_request);
+    struct kafka_init_producer_id_response r;
+    q->transactional_id = (struct str){NULL, 0};
+    q->transaction_timeout_ms = 60000;
+    port_call(port, KAFKA_init_producer_id, 4, q, a, &r);
+    arena_free(a);
+    if (r.error_code || r.producer_id <= T->largest_producer_id) {
+        fprintf(stderr, "  producer id %lld (error %d) after %lld\n", (long long)r.producer_id, r.error_code,
+                (long long)T->largest_producer_id);
         _exit(1);
     }
-    T->largest_producer_id = p->id = id;
+    T->largest_producer_id = p->id = r.producer_id;
 }
 
 struct actor {
     struct run *r;
     int number;
+    struct port port;
 };
 
 static void producer(void *arg)
@@ -133,7 +162,7 @@ static void producer(void *arg)
     struct actor *me = arg;
     struct t_producer *p = &T->producers[me->number];
     os_mutex_lock(me->r->lock);
-    need_producer_id(me->r, p);
+    need_producer_id(&me->port, p);
     os_mutex_unlock(me->r->lock);
     while (!me->r->stop) {
         bool again = p->outstanding >= 0;
@@ -145,7 +174,7 @@ static void producer(void *arg)
             continue;
         }
         struct t_attempt *a = &T->attempts[p->outstanding];
-        if (produce(me->r, p->outstanding, again))
+        if (produce(&me->port, p->outstanding, again))
             p->next_seq[a->topic][a->part] = a->seq + a->count;
         else if (T->topics[a->topic].state == LIVE || T->topics[a->topic].state == DELETING) {
             os_sleep_ms(3); /* busy, or on its way out: the same batch again */
@@ -156,114 +185,199 @@ static void producer(void *arg)
     }
 }
 
-static void hose_done(void *arg, const struct log_append_result *r)
+struct flight {
+    struct actor *me;
+    struct t_attempt *attempt;
+};
+
+static void hose_done(void *arg, const void *response)
 {
-    struct t_attempt *a = arg;
-    a->base = r->base_offset;
-    a->acked = true;
+    struct flight *x = arg;
+    (void)believe(x->attempt, response);
+    __atomic_sub_fetch(&x->me->r->in_flight, 1, __ATOMIC_RELAXED);
+    free(x);
 }
 
-/* Appends without waiting, so that groups have many batches. */
+/* Produces without waiting, so that groups have many batches. */
 static void hose(void *arg)
 {
     struct actor *me = arg;
     while (!me->r->stop) {
         int topic, part, burst = 1 + (int)sim_random(12);
-        if (!pick(&topic, &part)) {
-            os_sleep_ms(5);
-            continue;
-        }
-        struct log_partition *p = log_partition(me->r->l, str_of(T->topics[topic].name), part);
-        struct os_uuid id = {{0}};
-        if (p)
-            id = log_partition_topic_id(p);
-        for (; p && burst-- && !memcmp(id.b, T->topics[topic].id.b, 16);) {
+        for (bool live = pick(&topic, &part); live && burst--;) {
             int number = new_attempt(topic, part, -1);
-            if (number < 0)
+            struct flight *x = number < 0 ? NULL : malloc(sizeof *x);
+            if (!x)
                 break;
-            struct buf b = {0};
-            struct log_append_result result;
-            truth_batch(&T->attempts[number], number, -1, &b);
-            if (log_append(p, b.p, b.n, hose_done, &T->attempts[number], &result))
-                (void)refused(topic, result.status, result.message);
-            buf_free(&b);
+            *x = (struct flight){me, &T->attempts[number]};
+            __atomic_add_fetch(&me->r->in_flight, 1, __ATOMIC_RELAXED);
+            struct arena *a = arena_new(0);
+            struct buf records = {0};
+            port_send(&me->port, KAFKA_produce, 13, produce_request(number, a, &records), hose_done, x);
+            buf_free(&records);
+            arena_free(a);
         }
-        log_partition_release(p);
         os_sleep_ms(1 + (int64_t)sim_random(10));
     }
+    while (__atomic_load_n(&me->r->in_flight, __ATOMIC_RELAXED))
+        os_sleep_ms(1);
 }
 
-/* Reads what is below the high watermark: from then on it must never be missing. */
+/* Fetches from where it stands; what it got must never be missing. */
+static void fetch(struct port *port, int topic, int part)
+{
+    struct t_topic *x = &T->topics[topic];
+    struct arena *a = arena_new(0);
+    struct kafka_fetch_request *q = KAFKA_NEW(a, fetch_request);
+    struct kafka_fetch_response r;
+    q->max_wait_ms = (int32_t)sim_random(30);
+    q->min_bytes = 1;
+    q->max_bytes = 1 << 20;
+    q->topics.p = KAFKA_ARRAY(a, fetch_topic, 1);
+    q->topics.n = 1;
+    q->topics.p->topic_id = x->id;
+    q->topics.p->partitions.p = KAFKA_ARRAY(a, fetch_partition, 1);
+    q->topics.p->partitions.n = 1;
+    q->topics.p->partitions.p->partition = part;
+    q->topics.p->partitions.p->fetch_offset = x->seen[part];
+    q->topics.p->partitions.p->partition_max_bytes = 1 + (int32_t)sim_random(9000);
+    port_call(port, KAFKA_fetch, 16, q, a, &r);
+    if (r.responses.n == 1 && r.responses.p->partitions.n == 1) {
+        const struct kafka_fetch_partition_response *p = r.responses.p->partitions.p;
+        struct batch b;
+        if (!refused(topic, p->error_code, STR("a fetch")))
+            for (struct str rest = p->records; rest.n && !batch_parse(rest, &b, NULL);
+                 rest = str_sub(rest, b.all.n, rest.n))
+                x->seen[part] = b.base_offset + b.last_offset_delta + 1;
+    }
+    arena_free(a);
+}
+
+/* Commits where the reader stands. */
+static void commit(struct port *port, int topic, int part)
+{
+    struct t_topic *x = &T->topics[topic];
+    struct arena *a = arena_new(0);
+    struct kafka_offset_commit_request *q = KAFKA_NEW(a, offset_commit_request);
+    struct kafka_offset_commit_response r;
+    q->group_id = TRUTH_GROUP;
+    q->topics.p = KAFKA_ARRAY(a, offset_commit_topic, 1);
+    q->topics.n = 1;
+    q->topics.p->topic_id = x->id;
+    q->topics.p->partitions.p = KAFKA_ARRAY(a, offset_commit_partition, 1);
+    q->topics.p->partitions.n = 1;
+    q->topics.p->partitions.p->partition_index = part;
+    q->topics.p->partitions.p->committed_offset = x->commit_tried[part] = x->seen[part];
+    q->topics.p->partitions.p->committed_metadata = STR("m");
+    port_call(port, KAFKA_offset_commit, 10, q, a, &r);
+    if (r.topics.n != 1 || r.topics.p->partitions.n != 1)
+        _exit(1);
+    if (!refused(topic, r.topics.p->partitions.p->error_code, STR("a commit")))
+        x->commit_acked[part] = x->commit_tried[part];
+    arena_free(a);
+}
+
 static void consumer(void *arg)
 {
     struct actor *me = arg;
     while (!me->r->stop) {
         int topic, part;
-        struct log_slice *s = NULL;
         if (pick(&topic, &part)) {
-            struct t_topic *x = &T->topics[topic];
-            struct log_partition *p = log_partition(me->r->l, str_of(x->name), part);
-            struct os_uuid id = {{0}};
-            if (p)
-                id = log_partition_topic_id(p);
-            if (p && !memcmp(id.b, x->id.b, 16) &&
-                !log_read(p, x->seen[part], 1 + sim_random(9000), true, sim_random(2), &s) && s) {
-                struct batch b;
-                for (struct str rest = log_slice_bytes(s); rest.n && !batch_parse(rest, &b, NULL);
-                     rest = str_sub(rest, b.all.n, rest.n))
-                    x->seen[part] = b.base_offset + b.last_offset_delta + 1;
-                log_slice_release(s);
-            }
-            log_partition_release(p);
+            if (sim_random(3))
+                fetch(&me->port, topic, part);
+            else
+                commit(&me->port, topic, part);
         }
         os_sleep_ms(1 + (int64_t)sim_random(15));
     }
 }
 
-static void create_one(struct run *r)
+static void must(const char *what, int16_t code, struct str message)
+{
+    if (code == KAFKA_E_NONE)
+        return;
+    fprintf(stderr, "  %s: %s %.*s\n", what, kafka_code_name(code), STR_ARG(message));
+    _exit(1);
+}
+
+static void create_one(struct port *port)
 {
     if (T->ntopics == TOPICS)
         return;
     struct t_topic *x = &T->topics[T->ntopics];
     *x = (struct t_topic){.state = CREATING, .parts_tried = 1 + (int)sim_random(2)};
+    for (int i = 0; i < PARTS; i++)
+        x->commit_tried[i] = x->commit_acked[i] = -1;
     snprintf(x->name, sizeof x->name, "t%d", (int)sim_random(5));
     for (int i = 0; i < T->ntopics; i++)
         if (T->topics[i].state != DELETED && !strcmp(T->topics[i].name, x->name))
             return;
     T->ntopics++;
-    static const struct log_config small[] = {{{"segment.bytes", 13}, {"9000", 4}}};
-    struct fault f;
-    struct os_uuid id;
-    if (log_topic_create(r->l, str_of(x->name), x->parts_tried, small, sim_random(2), &id, &f)) {
-        fprintf(stderr, "  create: %s\n", fault_message(&f));
+    struct arena *a = arena_new(0);
+    struct kafka_create_topics_request *q = KAFKA_NEW(a, create_topics_request);
+    struct kafka_create_topics_response r;
+    q->topics.p = KAFKA_ARRAY(a, create_topics_topic, 1);
+    q->topics.n = 1;
+    q->topics.p->name = str_of(x->name);
+    q->topics.p->num_partitions = x->parts_tried;
+    q->topics.p->replication_factor = 1;
+    port_call(port, KAFKA_create_topics, 7, q, a, &r);
+    if (r.topics.n != 1)
         _exit(1);
-    }
-    x->id = id;
+    must("create", r.topics.p->error_code, r.topics.p->error_message);
+    x->id = r.topics.p->topic_id;
     x->parts = x->parts_tried;
     x->state = LIVE;
+    arena_free(a);
 }
 
-static void change_one(struct run *r)
+static void grow_one(struct port *port, struct t_topic *x)
+{
+    struct arena *a = arena_new(0);
+    struct kafka_create_partitions_request *q = KAFKA_NEW(a, create_partitions_request);
+    struct kafka_create_partitions_response r;
+    x->parts_tried = x->parts + 1;
+    q->topics.p = KAFKA_ARRAY(a, create_partitions_topic, 1);
+    q->topics.n = 1;
+    q->topics.p->name = str_of(x->name);
+    q->topics.p->count = x->parts_tried;
+    q->topics.p->assignments.n = -1;
+    port_call(port, KAFKA_create_partitions, 3, q, a, &r);
+    if (r.results.n != 1)
+        _exit(1);
+    must("grow", r.results.p->error_code, r.results.p->error_message);
+    x->parts = x->parts_tried;
+    arena_free(a);
+}
+
+static void delete_one(struct port *port, struct t_topic *x)
+{
+    struct arena *a = arena_new(0);
+    struct kafka_delete_topics_request *q = KAFKA_NEW(a, delete_topics_request);
+    struct kafka_delete_topics_response r;
+    x->state = DELETING;
+    q->topics.p = KAFKA_ARRAY(a, delete_topics_topic, 1);
+    q->topics.n = 1;
+    q->topics.p->topic_id = x->id;
+    q->topics.p->name = (struct str){NULL, 0};
+    port_call(port, KAFKA_delete_topics, 6, q, a, &r);
+    if (r.responses.n != 1)
+        _exit(1);
+    must("delete", r.responses.p->error_code, r.responses.p->error_message);
+    x->state = DELETED;
+    arena_free(a);
+}
+
+static void change_one(struct port *port)
 {
     int topic, part;
-    struct fault f;
     if (!pick(&topic, &part))
         return;
     struct t_topic *x = &T->topics[topic];
-    enum err e = ERR_OK;
-    if (sim_random(2) && x->parts < PARTS) {
-        x->parts_tried = x->parts + 1;
-        if (!(e = log_topic_grow(r->l, str_of(x->name), x->parts_tried, &f)))
-            x->parts = x->parts_tried;
-    } else if (sim_random(3) == 0) {
-        x->state = DELETING;
-        if (!(e = log_topic_delete(r->l, str_of(x->name), &f)))
-            x->state = DELETED;
-    }
-    if (e) {
-        fprintf(stderr, "  change: %s\n", fault_message(&f));
-        _exit(1);
-    }
+    if (sim_random(2) && x->parts < PARTS)
+        grow_one(port, x);
+    else if (sim_random(3) == 0)
+        delete_one(port, x);
 }
 
 static void tell_fact(struct run *r)
@@ -283,24 +397,25 @@ static void admin(void *arg)
     while (!me->r->stop) {
         uint64_t dice = sim_random(6);
         if (dice < 2)
-            create_one(me->r);
+            create_one(&me->port);
         else if (dice < 4)
-            change_one(me->r);
+            change_one(&me->port);
         else
             tell_fact(me->r);
         os_sleep_ms(5 + (int64_t)sim_random(60));
     }
 }
 
-static void work(struct log *l)
+static void work(struct log *l, struct broker *b)
 {
     static void (*const ROLES[])(void *) = {producer, producer, producer, hose, consumer, admin};
     enum { ROLE_COUNT = sizeof ROLES / sizeof *ROLES };
-    struct run r = {l, false, os_mutex_new()};
+    struct run r = {l, b, false, 0, os_mutex_new()};
     struct actor actors[ROLE_COUNT];
     struct os_thread *threads[ROLE_COUNT];
     for (int i = 0; i < ROLE_COUNT; i++) {
-        actors[i] = (struct actor){&r, i};
+        actors[i] = (struct actor){.r = &r, .number = i};
+        port_open(&actors[i].port, b);
         if (os_thread_start(&threads[i], "actor", ROLES[i], &actors[i], NULL))
             _exit(1);
     }
@@ -308,6 +423,8 @@ static void work(struct log *l)
     r.stop = true;
     for (int i = 0; i < ROLE_COUNT; i++)
         os_thread_join(threads[i]);
+    for (int i = 0; i < ROLE_COUNT; i++)
+        port_close(&actors[i].port);
     os_mutex_free(r.lock);
 }
 
@@ -323,20 +440,28 @@ static void keep_image(void *arg, const char *image, size_t n)
     T->cuts++;
 }
 
-static struct log *open_and_check(void)
+static struct log *open_and_check(struct broker **b)
 {
     struct log_options o = {.dir = "/var/penstock", .segment_bytes = 16 << 10, .journal_file_bytes = 48 << 10};
     struct log *l;
     struct fault f;
     enum err e = log_open(&l, &o, &f);
+    if (!e && truth_check(T, l))
+        _exit(1);
+    struct broker_options bo = {.log = e ? NULL : l, .no_auto_create = true};
+    if (!e)
+        e = broker_start(b, &bo, &f);
     if (e) {
         if (!T->quiet)
-            fprintf(stderr, "  open: %s\n", fault_message(&f));
+            fprintf(stderr, "  start: %s\n", fault_message(&f));
         _exit(1);
     }
     T->opens++;
-    if (truth_check(T, l))
+    struct port port;
+    port_open(&port, *b);
+    if (truth_check_offsets(T, &port))
         _exit(1);
+    port_close(&port);
     return l;
 }
 
@@ -355,8 +480,11 @@ static void stage(uint64_t seed, int number)
     os_log_level(aloud ? OS_INFO : OS_ERROR + 1);
     alarm(CHILD_SECONDS);
     sim_start(&o);
+    struct broker *b;
     if (number == STAGES) {
-        log_close(open_and_check());
+        struct log *l = open_and_check(&b);
+        broker_stop(b);
+        log_close(l);
         _exit(0);
     }
     if (sim_random(3) == 0)
@@ -364,8 +492,9 @@ static void stage(uint64_t seed, int number)
     else
         sim_cut_in(1 + sim_random((uint64_t)1 << (2 + spread)) + (sim_random(2) ? sim_random(1500) : 0));
     for (;;) {
-        struct log *l = open_and_check();
-        work(l);
+        struct log *l = open_and_check(&b);
+        work(l, b);
+        broker_stop(b);
         log_close(l);
     }
 }
@@ -454,12 +583,11 @@ static int all_pass(uint64_t from, uint64_t to)
                     (unsigned long long)seed);
             failed++;
         }
-    printf("powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements held, "
-           "retries %llu duplicate %llu new, %lld s\n",
+    printf("powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements and "
+           "%llu commits held, %llu retries, %lld s\n",
            (unsigned long long)(to - from + 1), (unsigned long long)T->cuts, (unsigned long long)T->opens,
            (unsigned long long)T->recovered_records, (unsigned long long)T->checked_acks,
-           (unsigned long long)T->retries_duplicate, (unsigned long long)T->retries_new,
-           (long long)(time(NULL) - start));
+           (unsigned long long)T->checked_commits, (unsigned long long)T->retries, (long long)(time(NULL) - start));
     printf("powercut: %llu passed, %llu failed, 0 skipped\n", (unsigned long long)(to - from + 1 - failed),
            (unsigned long long)failed);
     return failed != 0;

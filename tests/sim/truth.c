@@ -199,8 +199,11 @@ static void check_topic(struct truth *t, struct log *l, int i, int64_t *found, s
         complain(t, "the deleted topic %s is back", x->name);
     else if (x->state == LIVE && !there)
         complain(t, "topic %s is gone", x->name);
-    else if (x->state == DELETING)
+    else if (x->state == DELETING) {
         x->state = there ? LIVE : DELETED;
+        for (int part = 0; part < PARTS; part++)
+            x->commit_tried[part] = -1; /* offsets go first: they may be gone though the topic is not */
+    }
     if (x->state != LIVE || !there)
         return;
     if (topic.partitions < x->parts || topic.partitions > x->parts_tried)
@@ -213,7 +216,7 @@ static void check_topic(struct truth *t, struct log *l, int i, int64_t *found, s
 static void check_facts(struct truth *t, struct log *l, struct arena *a)
 {
     for (int i = 0; i < FACTS; i++) {
-        char key[16];
+        char key[32];
         struct str value;
         int64_t version = 0;
         snprintf(key, sizeof key, "fact-%d", i);
@@ -249,5 +252,44 @@ int truth_check(struct truth *t, struct log *l)
     check_facts(t, l, a);
     free(found);
     arena_free(a);
+    return complaints;
+}
+
+/* What OffsetFetch says of one partition; -1: nothing. */
+static int64_t committed(struct port *p, const struct t_topic *x, int part)
+{
+    struct arena *a = arena_new(0);
+    struct kafka_offset_fetch_request *q = KAFKA_NEW(a, offset_fetch_request);
+    struct kafka_offset_fetch_response r;
+    q->groups.p = KAFKA_ARRAY(a, offset_fetch_group, 1);
+    q->groups.n = 1;
+    q->groups.p->group_id = TRUTH_GROUP;
+    q->groups.p->topics.p = KAFKA_ARRAY(a, offset_fetch_topic, 1);
+    q->groups.p->topics.n = 1;
+    q->groups.p->topics.p->topic_id = x->id;
+    q->groups.p->topics.p->partition_indexes.p = &(int32_t){part};
+    q->groups.p->topics.p->partition_indexes.n = 1;
+    port_call(p, KAFKA_offset_fetch, 10, q, a, &r);
+    int64_t offset = -2;
+    if (r.groups.n == 1 && !r.groups.p->error_code && r.groups.p->topics.n == 1 &&
+        r.groups.p->topics.p->partitions.n == 1 && !r.groups.p->topics.p->partitions.p->error_code)
+        offset = r.groups.p->topics.p->partitions.p->committed_offset;
+    arena_free(a);
+    return offset;
+}
+
+int truth_check_offsets(struct truth *t, struct port *p)
+{
+    complaints = 0;
+    for (int i = 0; i < t->ntopics; i++)
+        for (int part = 0; t->topics[i].state == LIVE && part < t->topics[i].parts; part++) {
+            struct t_topic *x = &t->topics[i];
+            int64_t offset = committed(p, x, part);
+            if (offset != x->commit_acked[part] && offset != x->commit_tried[part])
+                complain(t, "the group's offset of %s-%d is %lld, committed was %lld (tried: %lld)", x->name, part,
+                         (long long)offset, (long long)x->commit_acked[part], (long long)x->commit_tried[part]);
+            x->commit_acked[part] = x->commit_tried[part] = offset;
+            t->checked_commits++;
+        }
     return complaints;
 }

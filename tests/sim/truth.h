@@ -14,6 +14,7 @@
 
 #include "log/batch.h"
 #include "log/log.h"
+#include "port.h"
 
 enum { TOPICS = 64, PARTS = 4, ATTEMPTS = 60000, PRODUCERS = 3, FACTS = 8, IMAGE_MAX = 192 << 20, CODECS = 5 };
 enum topic_state { CREATING, LIVE, DELETING, DELETED };
@@ -22,8 +23,9 @@ struct t_topic { /* one incarnation of a name */
     char name[8];
     struct os_uuid id;
     enum topic_state state;
-    int parts, parts_tried; /* acknowledged; asked for */
-    int64_t seen[PARTS];    /* a reader got everything below */
+    int parts, parts_tried;                           /* acknowledged; asked for */
+    int64_t seen[PARTS];                              /* a reader got everything below */
+    int64_t commit_tried[PARTS], commit_acked[PARTS]; /* of the group, -1: none */
 };
 struct t_attempt {
     int topic, part, count, codec, producer; /* producer -1: not idempotent */
@@ -44,7 +46,7 @@ struct truth {
     struct t_producer producers[PRODUCERS];
     int facts_tried[FACTS], facts_acked[FACTS]; /* versions, 0: none */
     int64_t largest_producer_id;
-    uint64_t cuts, recovered_records, checked_acks, retries_duplicate, retries_new, opens;
+    uint64_t cuts, recovered_records, checked_acks, checked_commits, retries, opens;
     bool quiet;
     uint64_t image_n; /* 0: an empty disk */
     char image[IMAGE_MAX];
@@ -54,5 +56,8 @@ struct truth {
 void truth_batch(const struct t_attempt *a, int number, int64_t producer_id, struct buf *out);
 /* Everything there is against what was told. Prints what is wrong; returns the number of complaints. */
 int truth_check(struct truth *t, struct log *l);
+/* The group's offsets, as OffsetFetch answers. */
+int truth_check_offsets(struct truth *t, struct port *p);
+#define TRUTH_GROUP STR("readers")
 
 #endif
