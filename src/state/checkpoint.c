@@ -297,7 +297,7 @@ static enum err append(struct checkpoint *c, uint32_t type, const struct str *pa
     enum err e = frame_write(c->log, &c->at, type, c->sequence, parts, nparts, f);
     if (e)
         return e;
-    if ((e = os_sync(c->log, site, f)))
+    if (site && (e = os_sync(c->log, site, f)))
         os_die("%s: %s", c->path, f ? fault_message(f) : "sync failed");
     c->sequence++;
     c->stopped = false;
@@ -526,13 +526,14 @@ enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str si
     return ERR_OK;
 }
 
-/* The exports first, then the frame that says they are complete. Without it the next open asks less of them. */
+/* The exports first, then the frame that says they are complete. It need not be durable: without it the next open asks
+ * less of them. */
 static void stop_cleanly(struct checkpoint *c)
 {
     struct fault f = {0};
     enum err e = exports_write(c, true, &f);
     if (!e)
-        e = append(c, FRAME_STOP, NULL, 0, "checkpoint.stop", &f);
+        e = append(c, FRAME_STOP, NULL, 0, NULL, &f);
     if (e)
         os_log(OS_WARN, "checkpoint", "%s: not stopped cleanly: %s", c->dir, fault_message(&f));
 }

@@ -86,7 +86,15 @@ enum err exports_check(const struct checkpoint *c, struct fault *f)
     if (e || !c->log || !c->stopped)
         return e;
     e = same_step(c, &c->before, f);
-    return e ? e : same_step(c, &c->last, f);
+    if (!e)
+        e = same_step(c, &c->last, f);
+    for (size_t i = 0; !e && i < c->facts.n; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "sources/%u/0", c->facts.p[i].number);
+        if (c->facts.p[i].number < CHECKPOINT_FACT_PRIVATE)
+            e = same_file(c, name, buf_view(&c->facts.p[i].text), f);
+    }
+    return e;
 }
 
 /* -- writing -------------------------------------------------------------------------------------------------------- */
@@ -142,15 +150,30 @@ static enum err remove_old(void *arg, const char *name)
     return ERR_OK;
 }
 
-static enum err make_dir(const struct checkpoint *c, const char *name, bool durable, struct fault *f)
+static enum err make_dir(const struct checkpoint *c, const char *name, struct fault *f)
 {
-    char path[PATH_BYTES], parent[PATH_BYTES];
+    char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/%s", c->dir, name);
-    snprintf(parent, sizeof parent, "%.*s", (int)(strrchr(path, '/') - path), path);
     enum err e = os_mkdir(path, f);
-    if (e && e != ERR_EXISTS)
-        return e;
-    return durable ? os_sync_dir(parent, "checkpoint.export.mkdir", f) : ERR_OK;
+    return e == ERR_EXISTS ? ERR_OK : e;
+}
+
+/* All directories, before the first file: the sync that makes DIR/metadata durable covers those in DIR. */
+static enum err make_dirs(const struct checkpoint *c, bool durable, struct fault *f)
+{
+    static const char *const kinds[] = {"offsets", "commits", "sources"};
+    char path[PATH_BYTES];
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < sizeof kinds / sizeof *kinds; i++)
+        e = make_dir(c, kinds[i], f);
+    for (size_t i = 0; !e && i < c->facts.n; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "sources/%u", c->facts.p[i].number);
+        if (c->facts.p[i].number < CHECKPOINT_FACT_PRIVATE)
+            e = make_dir(c, name, f);
+    }
+    snprintf(path, sizeof path, "%s/sources", c->dir);
+    return e || !durable ? e : os_sync_dir(path, "checkpoint.export.mkdir", f);
 }
 
 static enum err export_sources(const struct checkpoint *c, bool durable, struct fault *f)
@@ -159,13 +182,8 @@ static enum err export_sources(const struct checkpoint *c, bool durable, struct 
     for (size_t i = 0; !e && i < c->facts.n; i++) {
         const struct fact *fact = &c->facts.p[i];
         char name[64];
-        if (fact->number >= CHECKPOINT_FACT_PRIVATE)
-            continue;
-        snprintf(name, sizeof name, "sources/%u", fact->number);
-        if (!(e = make_dir(c, "sources", durable, f)))
-            e = make_dir(c, name, durable, f);
         snprintf(name, sizeof name, "sources/%u/0", fact->number);
-        if (!e)
+        if (fact->number < CHECKPOINT_FACT_PRIVATE)
             e = export(c, name, buf_view(&fact->text), durable, f);
     }
     return e;
@@ -175,9 +193,7 @@ enum err exports_write(struct checkpoint *c, bool durable, struct fault *f)
 {
     static const char *const kinds[] = {"offsets", "commits"};
     char metadata[64], path[PATH_BYTES];
-    enum err e = ERR_OK;
-    for (size_t i = 0; !e && i < 2; i++)
-        e = make_dir(c, kinds[i], durable, f);
+    enum err e = make_dirs(c, durable, f);
     int n = snprintf(metadata, sizeof metadata, "{\"id\":\"%s\"}", c->id);
     if (!e)
         e = export(c, "metadata", str_make(metadata, (size_t)n), durable, f);
