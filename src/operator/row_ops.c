@@ -74,9 +74,8 @@ static enum err watermark_next(struct op *op, struct batch_cols **out, struct fa
         c = &c->children[1]; /* window.end */
     int64_t max = INT64_MIN, min = INT64_MAX, sum = 0, n = 0;
     for (uint32_t i = 0; i < (*out)->n; i++) {
-        if (!col_valid(c, i))
-            continue;
-        int64_t v = c->data.i64[COL_AT(c, i)];
+        /* Spark reads a null as 1970 into the statistics, and so do the progress reports that must equal its own. */
+        int64_t v = col_valid(c, i) ? c->data.i64[COL_AT(c, i)] : 0;
         max = v > max ? v : max;
         min = v < min ? v : min;
         sum = (int64_t)((uint64_t)sum + (uint64_t)v);

@@ -49,7 +49,7 @@ static enum err mode_of(const char *text, struct query_options *q, struct fault 
             return ERR_OK;
         }
     }
-    return FAULT(f, ERR_INVALID, {"what", "outputMode (append, update, complete)"}, {"detail", text});
+    return FAULT(f, ERR_OUTPUT_MODE_INVALID, {"outputMode", text});
 }
 
 /* "file:///a/b" and "file:/a/b" are "/a/b"; other schemes are refused. */
