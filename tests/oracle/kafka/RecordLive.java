@@ -320,7 +320,7 @@ public class RecordLive {
         produce("appended", 0, -1, good);
         produce("zstd", 0, -1, good);
         produce("p", 0, -1, MemoryRecords.withRecords(Compression.NONE,
-            new SimpleRecord(System.currentTimeMillis() + 7200000L, "k".getBytes(), "ahead".getBytes())));
+            new SimpleRecord(4102444800000L /* the year 2100 */, "k".getBytes(), "ahead".getBytes())));
         produce("p", 0, -1, MemoryRecords.withRecords(Compression.NONE,
             new SimpleRecord(RecordBatch.NO_TIMESTAMP, "k".getBytes(), "no time".getBytes())));
         say("headers, null value, empty key; an old message format (magic 1)");
