@@ -23,11 +23,11 @@ void kept_put(struct kept *k, const struct column *c, uint32_t i, struct arena *
             memcpy((char *)k->v.str.p, s.p, s.n);
         k->v.str.n = s.n;
     } else if (is_nested(c->type)) {
-        struct column one;
+        struct column one, row;
         column_const(&one, c, i, 1, a);
         k->v.nest = ARENA_NEW(a, struct column);
-        column_gather(&one, &one, &(uint32_t){0}, 1, a);
-        column_copy(k->v.nest, &one, a);
+        column_gather(&row, &one, &(uint32_t){0}, 1, a); /* never onto itself */
+        column_copy(k->v.nest, &row, a);
     } else {
         size_t w = type_width(c->type);
         memcpy(k->v.bytes, (const char *)c->data.any + r * w, w);
