@@ -159,7 +159,7 @@ static enum err bind_by_plan_id(struct binding *b, const struct node *n, struct 
             if (b->outputs[k].attr == attr)
                 return fields_of(b, n, took, b->outputs[k].e, out);
     }
-    struct str name = quote_parts(an->a, n->parts, n->nparts);
+    struct str name = arena_fmt(an->a, "\"%.*s\"", STR_ARG(last_part(n)));
     enum err e = FAULT(an->f, ERR_DATAFRAME_COLUMN, {"name", name.p});
     fault_context(an->f, &n->origin);
     return e;

@@ -151,6 +151,10 @@ static enum err resolve_limit(struct analysis *an, const struct rel *r, struct o
         err = fold_i64(an, r->exprs[0], r->kind == REL_OFFSET ? "offset" : "limit", &count);
     if (err)
         return err;
+    if (count < 0) /* df.limit(-1) */
+        return FAULT(an->f, ERR_LIMIT_NEGATIVE, {"name", r->kind == REL_OFFSET ? "offset" : "limit"},
+                     {"expr", arena_fmt(an->a, "\"%lld\"", (long long)count).p},
+                     {"v", arena_fmt(an->a, "%lld", (long long)count).p});
     struct plan_node *n = plan_node(an, PLAN_LIMIT, child.node);
     if (r->kind == REL_OFFSET)
         n->offset = count;

@@ -100,11 +100,11 @@ enum err resolve_drop(struct analysis *an, const struct rel *r, struct out *o)
     return project_items(an, &child, items, n, o);
 }
 
-static struct str names_of(struct analysis *an, const struct scope *s, const struct str *names, int n)
+static struct str names_of(struct analysis *an, const struct scope *s)
 {
     struct buf b = {0};
-    for (int i = 0; i < n && i < 100; i++)
-        buf_fmt(&b, "%s%.*s", i ? ", " : "", STR_ARG(s ? s->cols[i].name : names[i]));
+    for (int i = 0; i < s->n && i < 100; i++)
+        buf_fmt(&b, "%s%.*s", i ? ", " : "", STR_ARG(s->cols[i].name));
     struct str text = arena_str(an->a, buf_view(&b));
     buf_free(&b);
     return text;
@@ -117,10 +117,8 @@ enum err resolve_to_df(struct analysis *an, const struct rel *r, struct out *o)
     if (err)
         return err;
     if (r->nparts != child.scope.n)
-        return FAULT(an->f, ERR_TO_DF, {"old", arena_fmt(an->a, "%d", child.scope.n).p},
-                     {"oldNames", names_of(an, &child.scope, NULL, child.scope.n).p},
-                     {"new", arena_fmt(an->a, "%d", r->nparts).p},
-                     {"newNames", names_of(an, NULL, r->parts, r->nparts).p});
+        return FAULT(an->f, ERR_ALIAS_ARITY, {"numExpr", arena_fmt(an->a, "%d", r->nparts).p},
+                     {"numTarget", arena_fmt(an->a, "%d", child.scope.n).p});
     struct item *items = items_of(an, &child.scope, 0);
     for (int i = 0; i < r->nparts; i++) {
         items[i].name = r->parts[i];
@@ -174,7 +172,7 @@ static enum err distinct_keys(struct analysis *an, const struct rel *r, const st
         int at = count == s->n && (r->all_columns || !r->nparts) ? i : scope_find_name(an, s, r->parts[i]);
         if (at < 0)
             return FAULT(an->f, ERR_COLUMN_AMONG, {"colName", arena_fmt(an->a, "`%.*s`", STR_ARG(r->parts[i])).p},
-                         {"fieldNames", names_of(an, s, NULL, s->n).p});
+                         {"fieldNames", names_of(an, s).p});
         enum err err = map_key(an, &s->cols[at]);
         if (err)
             return err;

@@ -44,6 +44,7 @@ static enum err add_window(struct analysis *an, struct out *child, struct expr *
     s.cols[s.n++] =
         (struct scope_col){.name = STR("window"),
                            .type = call->type,
+                           .nullable = w.slide_us != w.duration_us, /* Spark's Expand says so */
                            .watermark = time->kind == EXPR_COLUMN && child->scope.cols[time->ordinal].watermark,
                            .attr = an->next_attr++,
                            .hidden = true};
