@@ -118,9 +118,11 @@ static enum err sample_next(struct op *op, struct batch_cols **out, struct fault
             return e;
         arena_reset(op->arena);
         uint32_t *rows = ARENA_ARRAY(op->arena, in->n + 1u, uint32_t), n = 0;
-        for (uint32_t i = 0; i < in->n; i++)
-            if (sample_draw(s) < op->node->fraction)
+        for (uint32_t i = 0; i < in->n; i++) {
+            double draw = sample_draw(s) - op->node->fraction_from;
+            if (draw >= 0 && draw < op->node->fraction)
                 rows[n++] = i;
+        }
         if (n) {
             *out = pick(op, in, rows, n);
             return ERR_OK;

@@ -67,7 +67,7 @@ struct plan_node {
     /* SHOW */
     int show_rows, truncate;
     bool vertical, html;
-    double fraction;
+    double fraction_from, fraction; /* SAMPLE: rows whose draw is in [from, from + fraction) */
     int64_t seed;
     int id; /* unique in the plan: names state stores and metrics */
 };

@@ -180,6 +180,7 @@ static enum err resolve_sample(struct analysis *an, const struct rel *r, struct 
     struct plan_node *n = plan_node(an, PLAN_SAMPLE, child.node);
     double low = r->nexprs > 0 ? r->exprs[0]->literal.data.f64[0] : 0,
            high = r->nexprs > 1 ? r->exprs[1]->literal.data.f64[0] : 1;
+    n->fraction_from = low;
     n->fraction = high - low;
     n->seed = r->start;
     out_set(an, o, n, child.scope);

@@ -142,7 +142,8 @@ struct statement {
     enum statement_kind kind;
     struct rel *rel;
     struct str name, key, value;
-    bool replace, if_exists, global, has_value, extended;
+    bool replace, if_exists, global, has_value;
+    bool extended; /* EXPLAIN EXTENDED, DESCRIBE EXTENDED, SHOW VIEWS; SHOW … LIKE value */
 };
 /* Errors: PARSE_SYNTAX_ERROR and its kin, with position (line, pos) and the query context as Spark reports it. Statements
  * that Spark has and penstock does not are refused by name. */

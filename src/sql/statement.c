@@ -109,7 +109,9 @@ static bool show_statement(struct parser *p, struct statement *out)
 {
     static const char *const SCOPES[] = {"user", "system", "all", NULL};
     p->at++;
-    if (accept_word(p, "tables") || accept_word(p, "views")) {
+    if (at_word(p, "tables") || at_word(p, "views")) {
+        out->extended = accept_word(p, "views");
+        accept_word(p, "tables");
         out->kind = STATEMENT_SHOW_TABLES;
     } else {
         if (word_in(peek(p, 0), SCOPES))

@@ -44,7 +44,7 @@ static bool glob(struct str pattern, struct str s)
     return !s.n;
 }
 
-static bool matches(struct str pattern, struct str s)
+bool name_matches(struct str pattern, struct str s)
 {
     if (pattern.n > 64) /* glob backtracks */
         return str_eq_nocase(pattern, s);
@@ -124,7 +124,7 @@ static enum err list_tables(struct planning *p, const char *pattern, struct rel 
     size_t n = session_view_names(p->session, p->arena, &names);
     enum err e = rows_new(&r, p, TABLE_DDL, f);
     for (size_t i = 0; i < n && !e; i++)
-        if (!*pattern || matches(str_of(pattern), names[i]))
+        if (!*pattern || name_matches(str_of(pattern), names[i]))
             add_table(&r, names[i]);
     if (!e)
         *out = rows_rel(&r);
@@ -188,7 +188,7 @@ static enum err list_functions(struct planning *p, const char *pattern, struct r
                           "className STRING NOT NULL, isTemporary BOOLEAN NOT NULL",
                           f);
     for (const struct function *fn = e ? NULL : function_next(NULL); fn; fn = function_next(fn)) {
-        if (*pattern && !matches(str_of(pattern), str_of(function_name(fn))))
+        if (*pattern && !name_matches(str_of(pattern), str_of(function_name(fn))))
             continue;
         rows_add(&r);
         put_str(&r, 0, str_of(function_name(fn)));
@@ -212,7 +212,7 @@ static enum err list_names(struct planning *p, bool databases, const char *patte
                  f);
     if (e)
         return e;
-    if (!*pattern || matches(str_of(pattern), name)) {
+    if (!*pattern || name_matches(str_of(pattern), name)) {
         rows_add(&r);
         put_str(&r, 0, name);
         if (databases) {

@@ -60,8 +60,7 @@ static enum err local_path(struct planning *p, struct str location, struct str *
     if (colon > 0 && (slash < 0 || colon < slash)) {
         struct str scheme = str_sub(location, 0, (size_t)colon);
         if (!str_eq_nocase(scheme, STR("file"))) {
-            struct str name = arena_fmt(p->arena, "scheme of a checkpointLocation %.*s", STR_ARG(scheme));
-            return refuse(f, name.p, "");
+            return refuse(f, "scheme of a checkpointLocation", arena_z(p->arena, scheme));
         }
         location = str_sub(location, (size_t)colon + 1, SIZE_MAX);
         if (str_starts(location, STR("//")))

@@ -243,6 +243,8 @@ CHECK enum err convert_type(struct arena *a, const Spark__Connect__DataType *t, 
                             struct fault *f);
 Spark__Connect__DataType *type_message(struct arena *a, const struct type *t);
 /* A schema text: DDL or JSON; ERR rows as Spark's. */
+/* SHOW … LIKE: '*' any characters, '|' alternatives, case does not matter. */
+bool name_matches(struct str pattern, struct str s);
 CHECK enum err convert_catalog(struct planning *p, const Spark__Connect__Catalog *c, struct rel **out, struct fault *f);
 CHECK enum err convert_local(struct planning *p, struct str data, struct str schema, struct rel **out, struct fault *f);
 CHECK enum err convert_statement(struct planning *p, struct str sql, struct rel **out, bool *is_command,

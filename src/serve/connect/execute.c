@@ -189,15 +189,17 @@ static void run_reset(struct planning *p, const struct statement *st)
     vec_free(&keys);
 }
 
-static struct rel *show_tables(struct planning *p)
+static struct rel *show_tables(struct planning *p, const struct statement *st)
 {
     struct table t = {.p = p};
     struct str *names;
     size_t n = session_view_names(p->session, p->arena, &names);
     table_column(&t, "namespace", TYPE_STRING, false);
-    table_column(&t, "tableName", TYPE_STRING, false);
+    table_column(&t, st->extended ? "viewName" : "tableName", TYPE_STRING, false);
     table_column(&t, "isTemporary", TYPE_BOOLEAN, false);
     for (size_t i = 0; i < n; i++) {
+        if (st->has_value && !name_matches(st->value, names[i]))
+            continue;
         table_row(&t);
         table_str(&t, 0, STR(""));
         table_str(&t, 1, names[i]);
@@ -206,11 +208,13 @@ static struct rel *show_tables(struct planning *p)
     return table_rel(&t);
 }
 
-static struct rel *show_functions(struct planning *p)
+static struct rel *show_functions(struct planning *p, const struct statement *st)
 {
     struct table t = {.p = p};
     table_column(&t, "function", TYPE_STRING, false);
     for (const struct function *fn = function_next(NULL); fn; fn = function_next(fn)) {
+        if (st->has_value && !name_matches(st->value, str_of(function_name(fn))))
+            continue;
         table_row(&t);
         table_str(&t, 0, str_of(function_name(fn)));
     }
@@ -299,10 +303,10 @@ enum err convert_statement(struct planning *p, struct str sql, struct rel **out,
         run_reset(p, &st);
         return ERR_OK;
     case STATEMENT_SHOW_TABLES:
-        *out = show_tables(p);
+        *out = show_tables(p, &st);
         return ERR_OK;
     case STATEMENT_SHOW_FUNCTIONS:
-        *out = show_functions(p);
+        *out = show_functions(p, &st);
         return ERR_OK;
     case STATEMENT_DESCRIBE:
         return describe(p, &st, out, f);

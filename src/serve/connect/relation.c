@@ -247,6 +247,13 @@ static enum err limit(struct planning *p, enum rel_kind kind, const Relation *in
                       struct fault *f)
 {
     enum err e = over(p, kind, input, out, f);
+    if (!e && n < 0) {
+        char text[16], quoted[16];
+        snprintf(text, sizeof text, "%d", n);
+        snprintf(quoted, sizeof quoted, "\"%d\"", n);
+        const char *name = kind == REL_LIMIT ? "limit" : kind == REL_OFFSET ? "offset" : "tail";
+        return FAULT(f, ERR_LIMIT_NEGATIVE, {"expr", quoted}, {"name", name}, {"v", text});
+    }
     (*out)->limit = n;
     return e;
 }
