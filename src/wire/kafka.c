@@ -434,8 +434,8 @@ static void read_struct(struct reader *r, const struct kafka_shape *s, void *out
 enum err kafka_decode(const struct kafka_shape *s, int16_t version, bool flexible, struct str in, struct arena *a,
                       void *out, size_t *used, struct fault *f)
 {
-    struct reader r = {
-        (const unsigned char *)in.p, (const unsigned char *)in.p + in.n, a, f, s->name, version, flexible, ERR_OK};
+    const unsigned char *p = (const unsigned char *)(in.p ? in.p : "");
+    struct reader r = {p, p + in.n, a, f, s->name, version, flexible, ERR_OK};
 
     read_struct(&r, s, out);
     if (used)
@@ -445,8 +445,9 @@ enum err kafka_decode(const struct kafka_shape *s, int16_t version, bool flexibl
 
 enum err kafka_read_header(struct str frame, struct kafka_request_header *out, struct str *body, struct fault *f)
 {
-    struct reader r = {.p = (const unsigned char *)frame.p,
-                       .end = (const unsigned char *)frame.p + frame.n,
+    const unsigned char *p = (const unsigned char *)(frame.p ? frame.p : "");
+    struct reader r = {.p = p,
+                       .end = p + frame.n,
                        .fault = f,
                        .message = "request header",
                        .version = 1};
