@@ -171,14 +171,16 @@ enum err fn_time_interval(struct call *c)
             us = v->data.interval[k].micros;
         } else if (v->type->id == TYPE_YEAR_MONTH) {
             months = v->data.i32[k];
-        } else {
+        } else { /* whole days are calendar days (DateTimeUtils.timestampAddDayTime) */
             us = v->data.i64[k];
+            days = us / US_PER_DAY;
+            us %= US_PER_DAY;
         }
         bool overflow;
         if (id == TYPE_DATE) {
             int32_t from = CALL_I32(c, 0, i);
             int64_t day = months ? date_add_months(from, (int32_t)(sign * months)) : from;
-            day += sign * (days + us / US_PER_DAY);
+            day += sign * days;
             overflow = day > INT32_MAX || day < INT32_MIN;
             c->out->data.i32[i] = (int32_t)day;
         } else {

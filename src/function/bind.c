@@ -44,11 +44,19 @@ enum err expr_fault(const struct expr *e, struct fault *f, int n, enum err id, c
 
 enum err bind_fault(struct bind_call *bc, enum err id, int n, const struct fault_param *params)
 {
-    struct fault_param with[FAULT_PARAMS] = {{"sqlExpr", arena_fmt(bc->b->arena, "\"%.*s\"", STR_ARG(bind_sql(bc))).p}};
+    struct str sql = bc->e->sql.n ? bc->e->sql : bind_sql(bc); /* a binder may have printed the call its own way */
+    struct fault_param with[FAULT_PARAMS] = {{"sqlExpr", arena_fmt(bc->b->arena, "\"%.*s\"", STR_ARG(sql)).p}};
     int m = 1;
     for (int i = 0; i < n && m < FAULT_PARAMS; i++)
         with[m++] = params[i];
     fault_set(bc->f, id, m, with);
+    fault_context(bc->f, &bc->b->origin);
+    return id;
+}
+
+enum err bind_fault_plain(struct bind_call *bc, enum err id, int n, const struct fault_param *params)
+{
+    fault_set(bc->f, id, n, params);
     fault_context(bc->f, &bc->b->origin);
     return id;
 }

@@ -202,6 +202,7 @@ static enum err bind_interval_part(struct bind_call *bc, struct str name, struct
         if (e)
             return e;
         out->bound = &INTERVAL_FIELDS[i].field;
+        out->bound_text = str_of(INTERVAL_FIELDS[i].names);
         if (INTERVAL_FIELDS[i].field.seconds)
             out->type = type_decimal(bc->b->arena, 8, 6);
         *bc->e = *out;
@@ -248,8 +249,8 @@ enum err bind_date_part(struct bind_call *bc)
     bool interval = source->type->id == TYPE_DAY_TIME || source->type->id == TYPE_YEAR_MONTH;
     enum err e = interval ? bind_interval_part(bc, name, source, &found) : bind_date_field(bc, name, source, &found);
     if (!e && !found)
-        return BIND_FAULT(bc, ERR_INVALID_EXTRACT_FIELD, {"field", quoted_name(a, name)},
-                          {"expr", quoted_expr(a, source)});
+        return BIND_FAULT_PLAIN(bc, ERR_INVALID_EXTRACT_FIELD, {"field", quoted_name(a, name)},
+                                {"expr", quoted_expr(a, source)});
     bc->e->sql = sql;
     return e;
 }

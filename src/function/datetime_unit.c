@@ -134,8 +134,9 @@ static enum err bind_step(struct bind_call *bc, int times, const struct step **o
         if (str_eq_nocase(name, str_of(STEPS[i].name)))
             *out = &STEPS[i];
     if (!*out)
-        return BIND_FAULT(bc, ERR_INVALID_PARAMETER_VALUE_DATETIME_UNIT, {"functionName", quoted_name(a, bc->shown)},
-                          {"parameter", "`unit`"}, {"invalidValue", arena_z(a, arena_fmt(a, "'%.*s'", STR_ARG(name)))});
+        return BIND_FAULT_PLAIN(bc, ERR_INVALID_PARAMETER_VALUE_DATETIME_UNIT,
+                                {"functionName", quoted_name(a, bc->shown)}, {"parameter", "`unit`"},
+                                {"invalidValue", arena_z(a, arena_fmt(a, "'%.*s'", STR_ARG(name)))});
     e->sql = arena_fmt(a, "%.*s(%s, %.*s, %.*s)", STR_ARG(bc->shown), (*out)->name, STR_ARG(e->args[1]->sql),
                        STR_ARG(e->args[2]->sql));
     e->nullable = e->args[1]->nullable || e->args[2]->nullable;
@@ -320,12 +321,13 @@ enum err bind_window(struct bind_call *bc)
         return window_order(bc, "`slide_duration`", w->slide_us, "<=", "`window_duration`", w->duration_us);
     if (llabs(w->start_us) >= w->slide_us)
         return window_order(bc, "`abs(start_time)`", llabs(w->start_us), "<", "`slide_duration`", w->slide_us);
+    e->bound_text = e->sql;
     e->sql = STR("window");
     e->bound = w;
     e->nargs = 1;
     struct field fields[] = {{STR("start"), t, true, {0}}, {STR("end"), t, true, {0}}};
     e->type = type_struct(a, fields, 2);
-    e->nullable = false;
+    e->nullable = w->slide_us != w->duration_us; /* as Spark has it */
     return ERR_OK;
 }
 

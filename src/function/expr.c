@@ -317,7 +317,8 @@ bool expr_eq(const struct expr *a, const struct expr *b)
     if (a == b)
         return true;
     if (a->kind != b->kind || a->nargs != b->nargs || a->fn != b->fn || a->ordinal != b->ordinal ||
-        a->distinct != b->distinct || !a->filter != !b->filter || !type_eq(a->type, b->type) || !a->deterministic)
+        a->distinct != b->distinct || !a->filter != !b->filter || !type_eq(a->type, b->type) || !a->deterministic ||
+        !str_eq(a->bound_text, b->bound_text) || a->try_ != b->try_)
         return false;
     if (a->kind == EXPR_LITERAL &&
         (a->nullable != b->nullable || (!a->nullable && column_cmp(&a->literal, 0, &b->literal, 0) != 0)))

@@ -50,10 +50,11 @@ struct expr {
     struct column literal;     /* LITERAL: a constant column (n = 1) */
     const struct function *fn; /* CALL, AGG */
     const void *bound;         /* what the binder made for the kernel: compiled pattern, JSON reader … */
-    bool ansi, try_;           /* CAST and arithmetic: fail / NULL on error */
-    bool user_specified;       /* CAST that the user wrote: it shows in names */
-    bool distinct;             /* AGG */
-    struct expr *filter;       /* AGG … FILTER (WHERE filter) */
+    struct str bound_text; /* what the binder moved out of the arguments into `bound`, as text: it tells calls apart */
+    bool ansi, try_;       /* CAST and arithmetic: fail / NULL on error */
+    bool user_specified;   /* CAST that the user wrote: it shows in names */
+    bool distinct;         /* AGG */
+    struct expr *filter;   /* AGG … FILTER (WHERE filter) */
 };
 
 /* What binding may know. */

@@ -74,6 +74,11 @@ enum err bind_fault(struct bind_call *bc, enum err e, int n,
 #define BIND_FAULT(bc, id, ...)                                                                                        \
     bind_fault((bc), (id), (int)(sizeof((struct fault_param[]){__VA_ARGS__}) / sizeof(struct fault_param)),            \
                (struct fault_param[]){__VA_ARGS__})
+/* The same without sqlExpr, for the errors that do not have it. */
+enum err bind_fault_plain(struct bind_call *bc, enum err e, int n, const struct fault_param *params);
+#define BIND_FAULT_PLAIN(bc, id, ...)                                                                                  \
+    bind_fault_plain((bc), (id), (int)(sizeof((struct fault_param[]){__VA_ARGS__}) / sizeof(struct fault_param)),      \
+                     (struct fault_param[]){__VA_ARGS__})
 struct str bind_sql(struct bind_call *bc); /* prints the call from row and arguments */
 bool expr_args_nullable(const struct expr *e);
 /* An implicit cast (none when the type is right already). */

@@ -143,10 +143,10 @@ void day_time_text(struct buf *out, int64_t us, int first, int last)
         if (i > first)
             buf_u8(out, i == 1 ? ' ' : ':');
         if (i < 3) {
-            buf_fmt(out, "%0*llu", i == first ? 1 : 2, (unsigned long long)(v / unit[i]));
+            buf_fmt(out, "%0*llu", i == 0 ? 1 : 2, (unsigned long long)(v / unit[i]));
             v %= unit[i];
         } else {
-            put_seconds(out, v, i == first ? 1 : 2);
+            put_seconds(out, v, 2);
         }
     }
     buf_fmt(out, first == last ? "' %s" : "' %s TO %s", DAY_FIELDS[first], DAY_FIELDS[last]);

@@ -14,9 +14,9 @@ static enum err read_options(struct bind_call *bc, struct expr *arg, struct opti
     struct column c;
     if (arg->type->id != TYPE_MAP || arg->type->fields[0].type->id != TYPE_STRING ||
         arg->type->fields[1].type->id != TYPE_STRING)
-        return BIND_FAULT(bc, ERR_OPTIONS_NOT_STRING_MAP, {"mapType", quoted_type(bc->b->arena, arg->type)});
+        return BIND_FAULT_PLAIN(bc, ERR_OPTIONS_NOT_STRING_MAP, {"mapType", quoted_type(bc->b->arena, arg->type)});
     if (!expr_constant(bc->b, arg, &c) || !col_valid(&c, 0))
-        return BIND_FAULT(bc, ERR_OPTIONS_NOT_MAP);
+        return BIND_FAULT_PLAIN(bc, ERR_OPTIONS_NOT_MAP);
     uint32_t from = c.data.offsets[0], to = c.data.offsets[1];
     *out = ARENA_ARRAY(bc->b->arena, to - from + 1u, struct option);
     *n = (int)(to - from);
@@ -29,6 +29,15 @@ static enum err read_options(struct bind_call *bc, struct expr *arg, struct opti
 static bool option_true(const struct option *o, int n, const char *key)
 {
     return str_eq_nocase(option_get(o, n, key), STR("true"));
+}
+
+/* The schema and options arguments as text. */
+static struct str moved_text(struct bind_call *bc)
+{
+    struct str s = {0};
+    for (int i = 1; i < bc->e->nargs; i++)
+        s = arena_fmt(bc->b->arena, "%.*s, %.*s", STR_ARG(s), STR_ARG(bc->e->args[i]->sql));
+    return s;
 }
 
 /* -- from_json ------------------------------------------------------------------------------------------------------------- */
@@ -54,13 +63,49 @@ static enum err read_schema(struct bind_call *bc, struct expr *arg, const struct
     struct str text;
     bool is_null;
     if (arg->type->id != TYPE_STRING || !expr_constant_str(bc->b, arg, &text, &is_null) || is_null)
-        return BIND_FAULT(bc, ERR_SCHEMA_NOT_STRING, {"inputSchema", quoted_expr(bc->b->arena, arg)});
+        return BIND_FAULT_PLAIN(bc, ERR_SCHEMA_NOT_STRING, {"inputSchema", quoted_expr(bc->b->arena, arg)});
     enum err e = sql_parse_schema(text, bc->b->arena, out, bc->f);
     if (e)
         return e;
     if ((*out)->id != TYPE_STRUCT && (*out)->id != TYPE_ARRAY && (*out)->id != TYPE_MAP)
         return BIND_FAULT(bc, ERR_INVALID_JSON_SCHEMA, {"schema", quoted_type(bc->b->arena, *out)});
     *out = nullable_type(bc->b->arena, *out);
+    return ERR_OK;
+}
+
+/* Options that change how JSON is read and that we do not have are refused by name, unless they ask for the default. */
+static enum err check_options(struct bind_call *bc, const struct option *o, int n)
+{
+    static const struct {
+        const char *key, *value; /* value NULL: any */
+    } known[] = {{"mode", NULL},
+                 {"columnNameOfCorruptRecord", NULL},
+                 {"timestampFormat", NULL},
+                 {"timestampNTZFormat", NULL},
+                 {"dateFormat", NULL},
+                 {"allowSingleQuotes", "true"},
+                 {"allowNonNumericNumbers", "true"},
+                 {"allowUnquotedFieldNames", "false"},
+                 {"allowNumericLeadingZeros", "false"},
+                 {"allowComments", "false"},
+                 {"allowBackslashEscapingAnyCharacter", "false"},
+                 {"allowUnquotedControlChars", "false"},
+                 {"primitivesAsString", "false"},
+                 {"prefersDecimal", "false"},
+                 {"multiLine", NULL},
+                 {"locale", "en-US"}};
+    for (int i = 0; i < n; i++) {
+        bool ok = false;
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+            ok |= str_eq_nocase(o[i].key, str_of(known[k].key)) &&
+                  (!known[k].value || str_eq_nocase(o[i].value, str_of(known[k].value)));
+        if (!ok)
+            return BIND_FAULT_PLAIN(
+                bc, ERR_UNSUPPORTED,
+                {"feature",
+                 arena_fmt(bc->b->arena, "the JSON option %.*s=%.*s", STR_ARG(o[i].key), STR_ARG(o[i].value)).p},
+                {"hint", ""});
+    }
     return ERR_OK;
 }
 
@@ -71,7 +116,7 @@ static enum err read_mode(struct bind_call *bc, struct str mode, struct json_opt
     if (!str_eq_nocase(mode, STR("DROPMALFORMED")))
         return ERR_OK;
     snprintf(z, sizeof z, "%.*s", STR_ARG(mode));
-    return BIND_FAULT(bc, ERR_PARSE_MODE, {"funcName", "`from_json`"}, {"mode", z});
+    return BIND_FAULT_PLAIN(bc, ERR_PARSE_MODE, {"funcName", "`from_json`"}, {"mode", z});
 }
 
 enum err bind_from_json(struct bind_call *bc)
@@ -82,9 +127,15 @@ enum err bind_from_json(struct bind_call *bc)
     struct json_options o = {.corrupt_column = STR("_corrupt_record")};
     e->sql = arena_fmt(bc->b->arena, "%.*s(%.*s)", STR_ARG(bc->shown), STR_ARG(e->args[0]->sql));
     const struct type *type;
+    if (e->args[0]->type->id != TYPE_STRING && e->args[0]->type->id != TYPE_NULL)
+        return BIND_FAULT(bc, ERR_MISMATCH_UNEXPECTED_INPUT_TYPE, {"paramIndex", ORDINALS[0]},
+                          {"requiredType", "\"STRING\""}, {"inputSql", quoted_expr(bc->b->arena, e->args[0])},
+                          {"inputType", quoted_type(bc->b->arena, e->args[0]->type)});
     enum err err = read_schema(bc, e->args[1], &type);
     if (!err && e->nargs > 2)
         err = read_options(bc, e->args[2], &options, &n);
+    if (!err)
+        err = check_options(bc, options, n);
     if (!err)
         err = bind_args(bc, "S");
     if (!err)
@@ -98,9 +149,12 @@ enum err bind_from_json(struct bind_call *bc)
     o.date_format = option_get(options, n, "dateFormat");
     const struct json_schema *schema;
     err = json_schema_new(bc->b->arena, type, &o, &schema, bc->f);
+    if (type->id == TYPE_MAP)
+        e->sql = STR("entries"); /* JsonToStructs.prettyName */
     e->bound = schema;
     e->type = type;
     e->nullable = true;
+    e->bound_text = moved_text(bc);
     e->nargs = 1; /* schema and options are in `bound` now */
     return err;
 }
@@ -147,7 +201,8 @@ enum err bind_to_json(struct bind_call *bc)
         return err;
     e->bound = w;
     e->type = type_simple(TYPE_STRING);
-    e->nullable = e->args[0]->nullable || t->id == TYPE_NULL;
+    e->nullable = true;
+    e->bound_text = moved_text(bc);
     e->nargs = 1;
     return ERR_OK;
 }

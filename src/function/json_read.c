@@ -188,6 +188,8 @@ static enum outcome read_double(struct reader *r, struct json *j, struct column 
     } else if (!json_number(j, &text, &integer) || (!json_to_double(text, &v) && !odd_double(text, &v))) {
         return VALUE_WRONG;
     }
+    if (v == 0 && str_eqz(text, "-0"))
+        v = 0; /* an integer token: it has no negative zero */
     if (out->type->id == TYPE_FLOAT)
         out->data.f32[row] = (float)v;
     else
@@ -199,8 +201,12 @@ static enum outcome read_double(struct reader *r, struct json *j, struct column 
 static void copy_number(struct buf *b, struct str text, bool integer)
 {
     double v;
-    if (integer || odd_double(text, &v) || !json_to_double(text, &v))
+    if (str_eqz(text, "-0"))
+        buf_u8(b, '0');
+    else if (integer)
         buf_str(b, text);
+    else if (odd_double(text, &v) || !json_to_double(text, &v))
+        buf_json_str(b, text); /* NaN and its like come out quoted */
     else
         double_text(b, v);
 }
@@ -252,11 +258,40 @@ static enum outcome read_string(struct reader *r, struct json *j, struct column 
     return j->bad ? VALUE_WRONG : VALUE_OK;
 }
 
+/* Jackson's decoder takes nothing but the alphabet and its padding. */
+static bool base64_strict(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '/' ||
+              c == '='))
+            return false;
+    }
+    return s.n % 4 == 0;
+}
+
+/* JSON's TIMESTAMP_NTZ allows no zone in the text: nothing but digits and separators stands behind the time's first colon. */
+static bool has_zone(struct str s)
+{
+    ptrdiff_t colon = str_find(s, STR(":"), 0);
+    for (size_t i = colon < 0 ? s.n : (size_t)colon; i < s.n; i++)
+        if (!((s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == ':' || s.p[i] == '.'))
+            return true;
+    return false;
+}
+
+/* Without a format, a plain number is days since 1970 (JacksonParser's fallback for old files). */
 static bool read_date(const struct json_schema *s, struct str text, int32_t *days)
 {
     int64_t us;
+    if (!s->date && text_to_date(text, days))
+        return true;
+    if (!s->date && str_to_i64(text, &us) && us == (int32_t)us) {
+        *days = (int32_t)us;
+        return true;
+    }
     if (!s->date)
-        return text_to_date(text, days);
+        return false;
     if (!time_pattern_parse(s->date, text, NULL, &us, NULL))
         return false;
     *days = (int32_t)floor_div(us, US_PER_DAY);
@@ -299,7 +334,7 @@ static enum outcome read_text(struct reader *r, struct json *j, struct column *o
     case TYPE_TIMESTAMP_NTZ:
         ok = r->schema->timestamp_ntz
                  ? time_pattern_parse(r->schema->timestamp_ntz, text, NULL, &out->data.i64[row], NULL)
-                 : text_to_timestamp_ntz(text, &out->data.i64[row]);
+                 : !has_zone(text) && text_to_timestamp_ntz(text, &out->data.i64[row]);
         break;
     case TYPE_DAY_TIME:
         ok = text_to_day_time(text, out->type->first, out->type->last, &out->data.i64[row]);
@@ -308,7 +343,7 @@ static enum outcome read_text(struct reader *r, struct json *j, struct column *o
         ok = text_to_year_month(text, out->type->first, out->type->last, &out->data.i32[row]);
         break;
     case TYPE_BINARY:
-        ok = text_from_base64(text, r->arena, &out->data.str[row]);
+        ok = base64_strict(text) && text_from_base64(text, r->arena, &out->data.str[row]);
         break;
     default:
         ok = false;
@@ -463,23 +498,23 @@ static enum outcome read_root_object(struct reader *r, struct json *j, struct co
     return j->bad ? VALUE_WRONG : worst;
 }
 
-/* The root: *is_null when the text is empty or an empty array. */
+/* The root: *is_null when the text is empty. An array of structs takes a lone object too; a struct takes no array. */
 static enum outcome read_root(struct reader *r, struct json *j, struct column *out, uint32_t row, bool *is_null)
 {
     char c = json_peek(j);
     *is_null = !c;
     if (!c)
         return VALUE_OK;
+    if (out->type->id == TYPE_ARRAY && c == '{' && out->type->fields[0].type->id == TYPE_STRUCT) {
+        uint32_t at = out->data.offsets[row];
+        column_grow(&out->children[0], at + 1, r->arena);
+        out->data.offsets[row + 1] = at + 1;
+        enum outcome o = read_value(r, j, &out->children[0], at);
+        return j->bad ? VALUE_WRONG : o;
+    }
     if (out->type->id != TYPE_STRUCT) {
         enum outcome o = c == 'n' ? VALUE_WRONG : read_value(r, j, out, row);
         return j->bad ? VALUE_WRONG : o;
-    }
-    if (c == '[') {
-        json_array(j);
-        *is_null = !json_more(j, ']') && !j->bad;
-        if (*is_null)
-            return VALUE_OK;
-        c = json_peek(j);
     }
     return c == '{' ? read_root_object(r, j, out, row) : VALUE_WRONG;
 }

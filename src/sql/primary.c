@@ -163,10 +163,23 @@ static struct node *parse_overlay(struct parser *p, int first)
     return length ? call_of(p, first, "overlay", 4, s, by, from, length) : call_of(p, first, "overlay", 3, s, by, from);
 }
 
+/* DATEADD and DATEDIFF (DATE_ADD, DATE_DIFF) with a unit in front are TIMESTAMPADD and TIMESTAMPDIFF. */
+static bool is_unit(const struct token *t)
+{
+    static const char *const units[] = {"microsecond", "millisecond", "second", "minute",  "hour", "day",
+                                        "dayofyear",   "week",        "month",  "quarter", "year"};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (word_is(t, units[i]))
+            return true;
+    return false;
+}
+
 static struct node *parse_timestampadd(struct parser *p, int first)
 {
     struct str unit;
-    struct str name = peek(p, 0)->value;
+    const struct token *t = peek(p, 0);
+    bool diff = word_is(t, "timestampdiff") || word_is(t, "datediff") || word_is(t, "date_diff");
+    struct str name = diff ? STR("timestampdiff") : STR("timestampadd");
     struct node_list l = {0};
     p->at += 2;
     int at = p->at;
@@ -200,8 +213,9 @@ struct node *parse_special(struct parser *p, bool *handled)
         return parse_cast(p, first);
     if (word_is(t, "extract") && word_is(peek(p, 3), "from"))
         return parse_extract(p, first);
-    if (word_is(t, "timestampadd") || word_is(t, "timestampdiff") || word_is(t, "dateadd") || word_is(t, "datediff"))
-        if (peek(p, 2)->kind == TOKEN_WORD && symbol_is(peek(p, 3), ",") && !symbol_is(peek(p, 5), ")"))
+    if (word_is(t, "timestampadd") || word_is(t, "timestampdiff") || word_is(t, "dateadd") || word_is(t, "datediff") ||
+        word_is(t, "date_add") || word_is(t, "date_diff"))
+        if (is_unit(peek(p, 2)) && symbol_is(peek(p, 3), ","))
             return parse_timestampadd(p, first);
     if (symbol_is(peek(p, 2), ")"))
         e = NULL;
