@@ -14,6 +14,7 @@ import contextlib
 import glob
 import logging
 import os
+import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -56,13 +57,26 @@ class Target:
     def run(self, block):
         """(kind, text) of what differs, or None."""
         got = sql_golden.Block(block.kind, block.sql, block.conf, block.args)
-        sql_golden.run(self.spark, got, sql_golden.client_failure)
-        if self.server is None or self.server.process.poll() is None:
+        try:
+            sql_golden.run(self.spark, got, sql_golden.client_failure)
+        except Exception:  # not even a setting was taken
+            if self.server is None:
+                raise
+        if self.server is None or not self.died(got):
             return sql_golden.compare(block, got.result)
         text = f"  ! the server died\n{self.server.log_tail()}"
         self.server.start()
         self.spark = penstock_server.session(self.remote)
         return "death", text
+
+
+    def died(self, got):
+        """Whether our server is gone; where the client lost it, the process is given time to end."""
+        try:
+            self.server.process.wait(5 if not got.result or "UNAVAILABLE" in got.result[-1] else 0)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
 
 def check(target, path, gaps, found, kinds, verbose):
