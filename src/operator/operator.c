@@ -16,6 +16,7 @@ static builder *const BUILDERS[] = {
     [PLAN_SORT] = op_sort,
     [PLAN_LIMIT] = op_limit,
     [PLAN_UNION] = op_union,
+    [PLAN_JOIN] = op_join,
     [PLAN_WATERMARK] = op_watermark,
     [PLAN_EXPAND_WINDOW] = op_expand_window,
     [PLAN_EXPLODE] = op_explode,

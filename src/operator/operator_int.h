@@ -16,6 +16,7 @@ OP_BUILDER(op_aggregate);
 OP_BUILDER(op_sort);
 OP_BUILDER(op_limit);
 OP_BUILDER(op_union);
+OP_BUILDER(op_join);
 OP_BUILDER(op_watermark);
 OP_BUILDER(op_expand_window);
 OP_BUILDER(op_explode);

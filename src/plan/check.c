@@ -80,6 +80,8 @@ static enum err check_node(struct walk *w, const struct plan_node *n)
         if (w->mode == OUTPUT_UPDATE)
             return refuse(w->f, "Limits are not supported on streaming DataFrames/Datasets in Update output mode");
         return ERR_OK;
+    case PLAN_JOIN:
+        return FAULT(w->f, ERR_UNSUPPORTED, {"feature", "a join with a stream"}, {"hint", ""});
     case PLAN_SAMPLE:
         return refuse(w->f, "Sampling is not supported on streaming DataFrames/Datasets");
     case PLAN_UNION:

@@ -158,6 +158,8 @@ static void narrow_json(struct analysis *an, struct plan_node *n)
     narrow_all(an, n->exprs, n->nexprs);
     narrow_all(an, n->group, n->ngroup);
     narrow_all(an, n->aggs, n->naggs);
+    narrow_all(an, n->left_keys, n->nkeys);
+    narrow_all(an, n->right_keys, n->nkeys);
     if (n->kind != PLAN_PROJECT && n->kind != PLAN_AGGREGATE)
         return;
     struct plan_node *below = n->children[0];
@@ -355,6 +357,39 @@ static int *prune_append(struct analysis *an, struct plan_node *n, const bool *n
     return map;
 }
 
+/* The left's columns that are needed, then the right's: by the reader, the keys or the condition. */
+static int *prune_join(struct analysis *an, struct plan_node *n, const bool *need)
+{
+    int lw = n->children[0]->schema->nfields, rw = n->children[1]->schema->nfields;
+    bool *both = ARENA_ARRAY(an->a, (size_t)(lw + rw) + 1, bool);
+    int *map = ARENA_ARRAY(an->a, (size_t)(lw + rw) + 1, int);
+    for (int i = 0; i < n->schema->nfields; i++)
+        both[i] = need[i];
+    if (n->condition)
+        need_of(n->condition, both, lw + rw, an);
+    for (int i = 0; i < n->nkeys; i++) {
+        need_of(n->left_keys[i], both, lw, an);
+        need_of(n->right_keys[i], both + lw, rw, an);
+    }
+    int *left = prune(an, &n->children[0], both), *right = prune(an, &n->children[1], both + lw);
+    const struct type *l = n->children[0]->schema, *r = n->children[1]->schema, *before = n->schema;
+    move_all(an, n->left_keys, n->nkeys, left);
+    move_all(an, n->right_keys, n->nkeys, right);
+    bool one_sided = n->join == JOIN_SEMI || n->join == JOIN_ANTI;
+    struct field *f = ARENA_ARRAY(an->a, (size_t)(l->nfields + r->nfields) + 1, struct field);
+    for (int i = 0; i < l->nfields + r->nfields; i++)
+        f[i] = i < l->nfields ? l->fields[i] : r->fields[i - l->nfields];
+    for (int i = 0; i < lw + rw; i++) {
+        int at = i < lw ? left[i] : right[i - lw];
+        map[i] = at < 0 ? -1 : i < lw ? at : l->nfields + at;
+        if (at >= 0 && i < before->nfields)
+            f[map[i]].nullable = before->fields[i].nullable;
+    }
+    n->condition = moved(an, n->condition, map);
+    n->schema = type_struct(an->a, f, l->nfields + (one_sided ? 0 : r->nfields));
+    return map;
+}
+
 static int *prune_show(struct analysis *an, struct plan_node *n)
 {
     bool *below = all_of(an, n->children[0]);
@@ -381,6 +416,8 @@ static int *prune(struct analysis *an, struct plan_node **node, const bool *need
     case PLAN_EXPAND_WINDOW:
     case PLAN_EXPLODE:
         return prune_append(an, n, need);
+    case PLAN_JOIN:
+        return prune_join(an, n, need);
     case PLAN_SHOW:
         return prune_show(an, n);
     case PLAN_FILTER:

@@ -30,9 +30,12 @@ enum plan_kind {
     PLAN_EXPAND_WINDOW, /* sliding window(): each row becomes one row per window that holds it; column `window` replaced/appended */
     PLAN_EXPLODE, /* exprs[0] an array or map; outer; with_position */
     PLAN_DEDUP,   /* streaming dropDuplicates: keys in group[]; batch distinct becomes PLAN_AGGREGATE */
-    PLAN_SHOW,    /* showString: one row, one column show_string */
+    PLAN_JOIN, /* children left, right; keys and condition below; the left columns, then the right ones (semi, anti: left only) */
+    PLAN_SHOW, /* showString: one row, one column show_string */
     PLAN_SAMPLE,
 };
+
+enum join_kind { JOIN_INNER, JOIN_LEFT, JOIN_RIGHT, JOIN_FULL, JOIN_SEMI, JOIN_ANTI };
 
 struct plan_node {
     enum plan_kind kind;
@@ -69,6 +72,12 @@ struct plan_node {
     bool vertical, html;
     double fraction_from, fraction; /* SAMPLE: rows whose draw is in [from, from + fraction) */
     int64_t seed;
+    /* JOIN: left_keys[i] over the left's columns equals right_keys[i] over the right's (never for nulls), and `condition`, if
+     * any, holds over both sides' columns one behind the other. */
+    enum join_kind join;
+    struct expr **left_keys, **right_keys;
+    int nkeys;
+    struct expr *condition;
     int id; /* unique in the plan: names state stores and metrics */
 };
 

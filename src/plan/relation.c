@@ -207,14 +207,6 @@ static enum err resolve_show(struct analysis *an, const struct rel *r, struct ou
     return ERR_OK;
 }
 
-static enum err resolve_join(struct analysis *an, const struct rel *r, struct out *o)
-{
-    (void)o;
-    enum err e = FAULT(an->f, ERR_UNSUPPORTED, {"feature", "JOIN"}, {"hint", ""});
-    fault_context(an->f, &r->origin);
-    return e;
-}
-
 /* withWatermark(name, delay) */
 enum err resolve_watermark(struct analysis *an, const struct rel *r, struct out *o)
 {
@@ -305,6 +297,13 @@ static enum err fold_node(struct analysis *an, struct plan_node *n)
     for (int i = 0; !err && i < n->naggs; i++)
         for (int k = 0; !err && k < n->aggs[i]->nargs; k++)
             err = expr_fold(an->bind, &n->aggs[i]->args[k], an->f);
+    for (int i = 0; !err && i < n->nkeys; i++) {
+        err = expr_fold(an->bind, &n->left_keys[i], an->f);
+        if (!err)
+            err = expr_fold(an->bind, &n->right_keys[i], an->f);
+    }
+    if (!err && n->condition)
+        err = expr_fold(an->bind, &n->condition, an->f);
     for (int i = 0; !err && i < n->nchildren; i++)
         err = fold_node(an, n->children[i]);
     return err;

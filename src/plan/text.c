@@ -16,9 +16,12 @@ static const char *const KINDS[] = {
     [PLAN_EXPAND_WINDOW] = "Expand",
     [PLAN_EXPLODE] = "Generate",
     [PLAN_DEDUP] = "Deduplicate",
+    [PLAN_JOIN] = "HashJoin",
     [PLAN_SHOW] = "Show",
     [PLAN_SAMPLE] = "Sample",
 };
+
+static const char *const JOINS[] = {"Inner", "LeftOuter", "RightOuter", "FullOuter", "LeftSemi", "LeftAnti"};
 
 static void put_exprs(struct buf *out, struct expr *const *e, int n, const struct plan_node *sort)
 {
@@ -75,6 +78,14 @@ static void put_node(struct buf *out, const struct plan *p, const struct plan_no
         buf_z(out, ", functions=");
         put_exprs(out, n->aggs, n->naggs, NULL);
         buf_z(out, ")");
+        break;
+    case PLAN_JOIN:
+        buf_fmt(out, " %s ", JOINS[n->join]);
+        put_exprs(out, n->left_keys, n->nkeys, NULL);
+        buf_z(out, " = ");
+        put_exprs(out, n->right_keys, n->nkeys, NULL);
+        if (n->condition)
+            buf_fmt(out, " and %.*s", STR_ARG(n->condition->sql));
         break;
     case PLAN_LIMIT:
         buf_fmt(out, " %lld offset %lld%s", (long long)n->limit, (long long)n->offset, n->tail ? " from the end" : "");
