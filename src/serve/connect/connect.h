@@ -48,7 +48,8 @@ void connect_free(struct connect_server *s);
 bool connect_console_read(struct connect_server *s, struct str session_id, uint64_t from, struct buf *out,
                           uint64_t *next);
 /* Call wake(arg) once, from any thread, when the session has text beyond `from` (at once if it has). False: no such session,
- * or too many waiters. arg must stay good until then, or until connect_console_forget(arg). */
+ * or too many waiters. wake must not block nor call back. arg must stay good until then, or until
+ * connect_console_forget(arg) has returned. A session that ends wakes its waiters. */
 bool connect_console_wait(struct connect_server *s, struct str session_id, uint64_t from, void (*wake)(void *arg),
                           void *arg);
 void connect_console_forget(struct connect_server *s, void *arg);

@@ -279,6 +279,7 @@ CHECK enum err upload_message(struct upload *u, struct session *s, const Spark__
 CHECK enum err upload_end(struct upload *u, struct arena *a, Spark__Connect__AddArtifactsResponse *out,
                           struct fault *f);
 void terminal_write(struct session *s, struct str text);
+void terminal_wake(struct session *s); /* everyone who waits for text; under the session's lock */
 
 /* Is a proto3 `optional` field there (see spec/connect)? */
 #define HAS(m, field)                 ((m)->opt_##field##_case != 0)

@@ -282,6 +282,9 @@ void session_close(struct session *s)
         exec_forget(x);
         exec_release(x);
     }
+    os_mutex_lock(s->lock);
+    terminal_wake(s);
+    os_mutex_unlock(s->lock);
     query_session_gone(srv->o.queries, str_of(s->id));
     query_wake(srv->o.queries);
     session_release(was);

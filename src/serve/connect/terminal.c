@@ -33,15 +33,18 @@ void terminal_write(struct session *s, struct str text)
         }
         return;
     }
-    struct waiter due[TERMINAL_WAITERS];
     os_mutex_lock(s->lock);
     ring_put(&s->terminal, text);
-    int n = s->terminal.nwaiters;
-    memcpy(due, s->terminal.waiters, sizeof due[0] * (size_t)n);
-    s->terminal.nwaiters = 0;
+    terminal_wake(s);
     os_mutex_unlock(s->lock);
-    for (int i = 0; i < n; i++)
-        due[i].wake(due[i].arg);
+}
+
+/* Under the lock, so that connect_console_forget, once it returns, knows that nobody calls any more. */
+void terminal_wake(struct session *s)
+{
+    for (int i = 0; i < s->terminal.nwaiters; i++)
+        s->terminal.waiters[i].wake(s->terminal.waiters[i].arg);
+    s->terminal.nwaiters = 0;
 }
 
 /* Any user's session of that id: the id is a secret of the script that made it. */
@@ -92,7 +95,8 @@ bool connect_console_wait(struct connect_server *srv, struct str session_id, uin
         return false;
     struct terminal *t = &s->terminal;
     os_mutex_lock(s->lock);
-    bool now = t->end > from, ok = now || t->nwaiters < TERMINAL_WAITERS;
+    bool now = t->end > from || __atomic_load_n(&s->closed, __ATOMIC_ACQUIRE),
+         ok = now || t->nwaiters < TERMINAL_WAITERS;
     if (ok && !now)
         t->waiters[t->nwaiters++] = (struct waiter){from, wake, arg};
     os_mutex_unlock(s->lock);
