@@ -191,6 +191,8 @@ static bool letter_accepts(char letter, const struct type *t)
         return true;
     case 'N':
         return type_is_numeric(t);
+    case 's':
+        return t->id == TYPE_STRING;
     case 'C':
         return t->id == TYPE_DECIMAL;
     case 'A':
@@ -208,6 +210,8 @@ bool type_implicit(struct bind *b, const struct type *from, char letter, const s
 {
     if (letter_accepts(letter, from))
         return *to = from, true;
+    if (letter == 's') /* no implicit cast but of NULL */
+        return *to = type_simple(TYPE_STRING), from->id == TYPE_NULL;
     if (letter == 'A' || letter == 'M') {
         if (from->id != TYPE_NULL)
             return false;
@@ -222,7 +226,7 @@ bool type_implicit(struct bind *b, const struct type *from, char letter, const s
     if (from->id == TYPE_NULL || (is_string(from) && is_atomic(want)))
         return true;
     if (want->id == TYPE_STRING)
-        return is_atomic(from) && (b->ansi ? from->id != TYPE_BINARY : from->id != TYPE_BOOLEAN || true);
+        return is_atomic(from);
     if (type_is_numeric(from) && type_is_numeric(want))
         return true;
     if (is_datetime(from) && is_datetime(want))

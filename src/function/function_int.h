@@ -6,7 +6,7 @@
  * arguments, finds the rows that are null because an argument is, and hands the kernel a struct call.
  *
  *   signature  one letter per accepted type, several letters a choice, "," between parameters, "..." repeats the last:
- *              S string  X binary  B boolean  Y tinyint  I int  L bigint  D double  N numeric  C decimal  d date
+ *              S string  s string, no other cast to it  X binary  B boolean  Y tinyint  I int  L bigint  D double  N numeric  C decimal  d date
  *              t timestamp  n timestamp_ntz  A array  M map  V interval day-time  W interval year-month  * anything
  *   result     one of those letters; 0..9 the type of that argument; e0 its element, a0 an array of it
  */
