@@ -546,6 +546,7 @@ enum err groups_start(struct broker *b, struct fault *f)
     if (!b->groups)
         return FAULT(f, ERR_NOMEM, {"what", "consumer groups"});
     b->groups->lock = os_mutex_new();
+    b->groups->applied = os_cond_new();
     b->groups->alarm_ms = INT64_MAX;
     return store_load(b, f);
 }
@@ -589,6 +590,7 @@ void groups_stop(struct broker *b)
         log_partition_release(all->store);
     map_free(&all->by_id);
     os_mutex_free(all->lock);
+    os_cond_free(all->applied);
     free(all);
     b->groups = NULL;
 }

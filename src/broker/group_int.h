@@ -64,6 +64,8 @@ struct groups {
     int64_t alarm_ms;            /* INT64_MAX: not set */
     struct log_partition *store; /* __consumer_offsets-0 */
     uint64_t nmembers;
+    uint64_t commits_sent, commits_applied; /* OffsetCommits that were appended; that are on disk and in memory */
+    struct os_cond *applied;
     bool stopping;
 };
 

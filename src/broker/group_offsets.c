@@ -30,6 +30,8 @@ static void committed_on_disk(struct broker *b, void *arg, int16_t code)
         for (size_t i = 0; i < c->n; i++)
             committed_put(g, &c->list[i]);
     }
+    b->groups->commits_applied++;
+    os_cond_broadcast(b->groups->applied);
     request_reply(c->rq, c->response);
 }
 
@@ -112,20 +114,23 @@ void handle_offset_commit(struct request *rq)
 {
     const struct kafka_offset_commit_request *q = rq->body;
     struct broker *b = rq->b;
-    struct commit *c = check_commit(rq);
+    struct commit *c;
     struct store_write *w;
     int16_t code;
 
     os_mutex_lock(b->groups->lock);
+    c = check_commit(rq); /* under the lock: a topic's deletion waits for the commits that still found it */
     code = may_commit(b, group_find(b, q->group_id), q);
     if (!code && c->n) {
         w = store_begin(b, committed_on_disk, c);
         for (size_t i = 0; i < c->n; i++)
             store_put_offset(w, q->group_id, &c->list[i], false);
         code = store_send(w);
+        b->groups->commits_sent += code == KAFKA_E_NONE;
     }
+    bool answer = code || !c->n; /* else c is the callback's, and may be gone */
     os_mutex_unlock(b->groups->lock);
-    if (code || !c->n) {
+    if (answer) {
         set_code(c, code);
         request_reply(rq, c->response);
     }

@@ -75,6 +75,8 @@ void offsets_forget_topic(struct broker *b, struct str topic)
     struct arena *a = arena_new(0);
 
     os_mutex_lock(b->groups->lock);
+    for (uint64_t sent = b->groups->commits_sent; b->groups->commits_applied < sent;)
+        os_cond_wait(b->groups->applied, b->groups->lock); /* on their way to the disk, not yet in memory */
     struct store_write *w = store_begin(b, forgotten, &x);
     if (put_tombstones(b, topic, w, a) == 0)
         store_cancel(w);

@@ -268,12 +268,13 @@ static void log_free(struct log *l)
     free(l);
 }
 
-/* The directory itself and its parents: synced upward as far as they were made here. */
+/* The directory itself and its parents: all synced before the metadata log gets its first byte. */
 static enum err make_dirs(struct log *l, struct fault *f)
 {
     char path[LOG_PATH];
     struct os_stat s;
-    bool fresh = os_stat(l->dir, &s, NULL) != ERR_OK;
+    log_path(l, path, "metadata.log");
+    bool fresh = os_stat(path, &s, NULL) || s.size == 0;
     log_path(l, path, "journal");
     enum err e = os_mkdirs(path, f);
     snprintf(path, sizeof path, "%s", l->dir);

@@ -418,6 +418,8 @@ enum err meta_open(struct log *l, struct fault *f)
     free(p);
     if (!e && l->meta_size < n)
         e = os_truncate(l->meta_file, l->meta_size, f);
+    if (!e && l->meta_seq && (e = os_sync(l->meta_file, "metadata.open", f))) /* what was read may be in memory only */
+        os_die("metadata.log cannot be synced, stopping: %s", fault_message(f));
     if (!e && l->meta_seq == 0)
         e = write_header(l, f);
     return e;

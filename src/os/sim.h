@@ -23,6 +23,7 @@
 struct sim_options {
     uint64_t seed;
     uint64_t cut_at;         /* power cut before this disk operation; 0: never */
+    bool kill;               /* not a power cut but a kill: what was written stays visible, and stays unsynced */
     const char *drop_site;   /* this sync call site does nothing */
     bool drop_all;           /* no sync does anything */
     uint64_t capacity_bytes; /* of the disk; 0: 1 TiB */
@@ -38,6 +39,7 @@ uint64_t sim_ops(void); /* disk operations so far */
 void sim_cut_in(uint64_t n);
 void sim_cut_in_dir_syncs(uint64_t n);
 void sim_capacity(uint64_t bytes);
+void sim_kill_instead(bool kill);
 /* A number below n (n > 0) from the run's seed: for the workload's choices. */
 uint64_t sim_random(uint64_t n);
 /* Flip a bit of a file's byte, on the platter and in memory: damage at rest. False when there is no such byte. */

@@ -12,7 +12,7 @@ enum { PAGE = 4096, SECTOR = 512, SIZES = 8, FILES_MAX = 1 << 16 };
 
 /* Both versions of a file: bytes[0] is what processes see, bytes[1] what is on the platter. */
 struct node {
-    int id;
+    int mark; /* its number in an image that is being saved */
     bool is_dir, locked;
     /* files */
     char *bytes[2];
@@ -39,7 +39,6 @@ struct os_file {
 struct sim_options sim_o;
 static struct node *root;
 static uint64_t ops, state[2], used_bytes, dir_syncs_left;
-static int next_id;
 
 /* -- randomness, memory, failure --------------------------------------------------------------------------------------- */
 
@@ -94,7 +93,6 @@ static struct node *node_new(bool is_dir)
 {
     struct node *n = sim_alloc(sizeof *n);
     n->is_dir = is_dir;
-    n->id = ++next_id;
     return n;
 }
 
@@ -213,73 +211,195 @@ static void cut_dir(struct node *n)
     free(lost);
 }
 
-/* u8 kind, u32 name length, u64 size, name, bytes; a directory's entries follow it and end with kind 0. */
-static void save(struct buf *b, struct node *n, struct str name, int version, bool cut)
+/* -- images: every node that can be reached, by number, both versions of it ------------------------------------------------- */
+
+struct saver {
+    struct buf b;
+    VEC(struct node *) nodes;
+};
+
+static void collect(struct saver *s, struct node *n)
 {
-    if (cut && n->is_dir)
-        cut_dir(n);
-    else if (cut)
-        cut_file(n);
-    buf_u8(b, n->is_dir ? 1 : 2);
-    buf_u32le(b, (uint32_t)name.n);
-    buf_u64le(b, n->is_dir ? 0 : n->size[version]);
-    buf_str(b, name);
+    struct map_slot *slot;
+    if (!n || (n->mark > 0 && (size_t)n->mark <= s->nodes.n && s->nodes.p[n->mark - 1] == n))
+        return;
+    vec_push(&s->nodes, n);
+    n->mark = (int)s->nodes.n;
+    for (size_t i = 0; n->is_dir && (slot = map_next(&n->entries, &i));)
+        collect(s, slot->value);
+    for (size_t i = 0; n->is_dir && (slot = map_next(&n->durable, &i));)
+        collect(s, slot->value);
+    for (size_t i = 0; i < n->changes.n; i++)
+        collect(s, n->changes.p[i].node);
+}
+
+static void save_text(struct buf *b, const char *text)
+{
+    buf_u32le(b, text ? (uint32_t)strlen(text) : UINT32_MAX);
+    buf_put(b, text ? text : "", text ? strlen(text) : 0);
+}
+
+static void save_entries(struct buf *b, const struct map *entries)
+{
+    struct map_slot *s;
+    buf_u32le(b, (uint32_t)entries->n);
+    for (size_t i = 0; (s = map_next(entries, &i));) {
+        save_text(b, s->key);
+        buf_u32le(b, (uint32_t)((struct node *)s->value)->mark);
+    }
+}
+
+/* One version (0: what processes see, 1: the platter) as both, or both as they are. */
+static void save_node(struct buf *b, const struct node *n, int version, bool both)
+{
+    int second = both ? 1 : version, first = both ? 0 : version;
+    buf_u8(b, n->is_dir);
     if (!n->is_dir) {
-        buf_put(b, n->bytes[version], n->size[version]);
+        buf_u64le(b, n->size[first]);
+        buf_put(b, n->bytes[first], n->size[first]);
+        buf_u64le(b, both ? n->size[second] : UINT64_MAX);
+        if (both)
+            buf_put(b, n->bytes[second], n->size[second]);
         return;
     }
-    struct map_slot *s;
-    for (size_t i = 0; (s = map_next(version ? &n->durable : &n->entries, &i));)
-        save(b, s->value, map_key(s), version, cut);
-    buf_u8(b, 0);
+    save_entries(b, first ? &n->durable : &n->entries);
+    save_entries(b, second ? &n->durable : &n->entries);
+    buf_u32le(b, both ? (uint32_t)n->changes.n : 0);
+    for (size_t i = 0; both && i < n->changes.n; i++) {
+        save_text(b, n->changes.p[i].name);
+        save_text(b, n->changes.p[i].old);
+        buf_u32le(b, n->changes.p[i].node ? (uint32_t)n->changes.p[i].node->mark : 0);
+    }
+}
+
+static void save(struct saver *s, int version, bool both)
+{
+    s->b.limit = (size_t)1 << 32;
+    collect(s, root);
+    buf_u32le(&s->b, (uint32_t)s->nodes.n);
+    for (size_t i = 0; i < s->nodes.n; i++)
+        save_node(&s->b, s->nodes.p[i], version, both);
+    vec_free(&s->nodes);
+    if (s->b.bad)
+        sim_fatal("the disk's image is too large");
+}
+
+static void end(struct saver *s)
+{
+    if (sim_o.on_cut)
+        sim_o.on_cut(sim_o.arg, s->b.p, s->b.n);
+    _exit(0);
 }
 
 static void cut(void)
 {
-    struct buf b = {.limit = (size_t)1 << 32};
-    save(&b, root, STR(""), 1, true);
-    if (b.bad)
-        sim_fatal("the disk's image is too large");
-    if (sim_o.on_cut)
-        sim_o.on_cut(sim_o.arg, b.p, b.n);
-    _exit(0);
+    struct saver s = {0};
+    if (sim_o.kill) { /* the process is gone, the machine goes on: so does its page cache */
+        save(&s, 0, true);
+        end(&s);
+    }
+    collect(&s, root);
+    for (size_t i = 0; i < s.nodes.n; i++)
+        s.nodes.p[i]->is_dir ? cut_dir(s.nodes.p[i]) : cut_file(s.nodes.p[i]);
+    s.nodes.n = 0;
+    save(&s, 1, false);
+    end(&s);
 }
 
 char *sim_image(size_t *n)
 {
-    struct buf b = {.limit = (size_t)1 << 32};
-    save(&b, root, STR(""), 0, false);
-    return buf_take(&b, n);
+    struct saver s = {0};
+    save(&s, 0, false);
+    return buf_take(&s.b, n);
 }
 
-static struct node *load(const char **at)
+struct loader {
+    const char *at;
+    struct node **nodes;
+};
+
+static uint32_t load_u32(struct loader *l)
 {
-    const char *p = *at;
-    struct node *n = node_new(p[0] == 1);
-    uint32_t name;
-    uint64_t size;
-    memcpy(&name, p + 1, 4);
-    memcpy(&size, p + 5, 8);
-    p += 13 + name;
+    uint32_t v;
+    memcpy(&v, l->at, 4);
+    l->at += 4;
+    return v;
+}
+
+static uint64_t load_u64(struct loader *l)
+{
+    uint64_t v;
+    memcpy(&v, l->at, 8);
+    l->at += 8;
+    return v;
+}
+
+static char *load_text(struct loader *l)
+{
+    uint32_t n = load_u32(l);
+    if (n == UINT32_MAX)
+        return NULL;
+    char *p = sim_alloc((size_t)n + 1);
+    memcpy(p, l->at, n);
+    l->at += n;
+    return p;
+}
+
+static void load_entries(struct loader *l, struct map *entries)
+{
+    for (uint32_t n = load_u32(l); n; n--) {
+        char *name = load_text(l);
+        map_put(entries, str_of(name), l->nodes[load_u32(l)]);
+        free(name);
+    }
+}
+
+static void load_file(struct loader *l, struct node *n)
+{
+    uint64_t size = load_u64(l);
+    node_room(n, size);
+    resize(n, size);
+    memcpy(n->bytes[0], l->at, size);
+    l->at += size;
+    file_synced(n);
+    if ((size = load_u64(l)) == UINT64_MAX)
+        return;
+    node_room(n, size);
+    memset(n->bytes[1], 0, n->cap);
+    memcpy(n->bytes[1], l->at, size);
+    l->at += size;
+    n->size[1] = size;
+    for (uint64_t page = 0; page * PAGE < n->cap; page++)
+        n->dirty[page] = memcmp(n->bytes[0] + page * PAGE, n->bytes[1] + page * PAGE, PAGE) != 0;
+}
+
+static void load_node(struct loader *l, struct node *n)
+{
+    n->is_dir = *l->at++;
     if (!n->is_dir) {
-        node_room(n, size);
-        resize(n, size);
-        if (size)
-            memcpy(n->bytes[0], p, size);
-        file_synced(n);
-        *at = p + size;
-        return n;
+        load_file(l, n);
+        return;
     }
-    while (*p) {
-        uint32_t length;
-        memcpy(&length, p + 1, 4);
-        struct str child_name = str_make(p + 13, length);
-        struct node *child = load(&p);
-        map_put(&n->entries, child_name, child);
-        map_put(&n->durable, child_name, child);
+    load_entries(l, &n->entries);
+    load_entries(l, &n->durable);
+    for (uint32_t k = load_u32(l); k; k--) {
+        struct change c = {.name = load_text(l), .old = load_text(l)};
+        c.node = l->nodes[load_u32(l)];
+        vec_push(&n->changes, c);
     }
-    *at = p + 1;
-    return n;
+}
+
+static void load(const char *image)
+{
+    struct loader l = {.at = image};
+    uint32_t n = load_u32(&l);
+    l.nodes = sim_alloc(sizeof *l.nodes * ((size_t)n + 1)); /* number 0: no node */
+    for (uint32_t i = 1; i <= n; i++)
+        l.nodes[i] = node_new(false);
+    for (uint32_t i = 1; i <= n; i++)
+        load_node(&l, l.nodes[i]);
+    root = l.nodes[1];
+    free(l.nodes);
 }
 
 /* Every disk operation passes here: it may be the last. */
@@ -304,6 +424,11 @@ void sim_cut_in(uint64_t n)
 void sim_cut_in_dir_syncs(uint64_t n)
 {
     dir_syncs_left = n;
+}
+
+void sim_kill_instead(bool kill)
+{
+    sim_o.kill = kill;
 }
 
 void sim_capacity(uint64_t bytes)
@@ -698,8 +823,10 @@ void sim_start(const struct sim_options *o)
     state[1] = ~o->seed;
     for (int i = 0; i < 16; i++)
         (void)next_random();
-    const char *image = o->image;
-    root = image ? load(&image) : node_new(true);
+    if (o->image)
+        load(o->image);
+    else
+        root = node_new(true);
     sim_threads_start();
     os_twin = &TWIN;
 }

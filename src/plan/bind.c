@@ -253,7 +253,7 @@ static enum err bind_struct(struct binding *b, const struct node *n, struct expr
     struct item *items = NULL;
     int count = 0, cap = 0;
     struct buf sql = {0};
-    buf_z(&sql, "struct(");
+    buf_z(&sql, n->by_name ? "named_struct(" : "struct(");
     enum err err = ERR_OK;
     for (int i = 0; !err && i < n->nargs; i++) {
         const struct node *a = n->args[i], *inner = a->kind == NODE_ALIAS ? a->args[0] : a;
@@ -269,8 +269,11 @@ static enum err bind_struct(struct binding *b, const struct node *n, struct expr
             items_add(an, &items, &count, &cap, it);
         }
         for (int k = before; !err && k < count; k++) {
-            buf_fmt(&sql, "%s%.*s", k ? ", " : "", STR_ARG(items[k].e->sql));
-            if (a->kind == NODE_ALIAS)
+            buf_z(&sql, k ? ", " : "");
+            if (n->by_name)
+                buf_fmt(&sql, "%.*s, ", STR_ARG(items[k].name));
+            buf_str(&sql, items[k].e->sql);
+            if (a->kind == NODE_ALIAS && !n->by_name)
                 buf_fmt(&sql, " AS %.*s", STR_ARG(items[k].name));
         }
     }

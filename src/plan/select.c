@@ -105,6 +105,38 @@ enum err expand_star(struct analysis *an, const struct scope *s, const struct no
     return ERR_OK;
 }
 
+/* The aggregates of a condition with their columns qualified, as the error lists them: sum(t.id). */
+struct aggregate_list {
+    struct buf text;
+    const struct scope *scope;
+};
+
+static bool list_aggregate(struct expr *e, void *arg)
+{
+    struct aggregate_list *l = arg;
+    if (e->kind != EXPR_AGG)
+        return false;
+    buf_fmt(&l->text, "%s%s(", l->text.n ? ", " : "", function_name(e->fn));
+    for (int i = 0; i < e->nargs; i++) {
+        const struct scope_col *c = e->args[i]->kind == EXPR_COLUMN ? &l->scope->cols[e->args[i]->ordinal] : NULL;
+        buf_z(&l->text, i ? ", " : "");
+        if (c && c->qualifier.n)
+            buf_fmt(&l->text, "%.*s.", STR_ARG(c->qualifier));
+        buf_str(&l->text, e->args[i]->sql);
+    }
+    buf_z(&l->text, ")");
+    return false;
+}
+
+static struct str aggregates_of(struct analysis *an, struct expr *e, const struct scope *scope)
+{
+    struct aggregate_list l = {.scope = scope};
+    expr_walk(e, list_aggregate, &l);
+    struct str list = arena_str(an->a, buf_view(&l.text));
+    buf_free(&l.text);
+    return list;
+}
+
 /* -- projection ------------------------------------------------------------------------------------------------------- */
 static struct scope scope_of_items(struct analysis *an, const struct item *items, int n)
 {
@@ -341,7 +373,7 @@ static enum err bind_group_node(struct analysis *an, const struct rel *r, const 
     enum err err = bind_node(&b, n, out);
     if (err || !expr_has_aggregate(*out))
         return err;
-    err = FAULT(an->f, ERR_GROUP_BY_AGGREGATE, {"sqlExpr", arena_fmt(an->a, "%.*s", STR_ARG((*out)->sql)).p});
+    err = FAULT(an->f, ERR_GROUP_BY_AGGREGATE, {"sqlExpr", aggregates_of(an, *out, &child->scope).p});
     fault_context(an->f, &n->origin);
     return err;
 }
@@ -482,35 +514,9 @@ static bool may_widen(const struct out *o, enum err e)
            (e == ERR_UNRESOLVED_COLUMN || e == ERR_UNRESOLVED_COLUMN_BARE || e == ERR_DATAFRAME_COLUMN);
 }
 
-/* The aggregates of a condition with their columns qualified, as the error lists them: sum(t.id). */
-struct aggregate_list {
-    struct buf text;
-    const struct scope *scope;
-};
-
-static bool list_aggregate(struct expr *e, void *arg)
-{
-    struct aggregate_list *l = arg;
-    if (e->kind != EXPR_AGG)
-        return false;
-    buf_fmt(&l->text, "%s%s(", l->text.n ? ", " : "", function_name(e->fn));
-    for (int i = 0; i < e->nargs; i++) {
-        const struct scope_col *c = e->args[i]->kind == EXPR_COLUMN ? &l->scope->cols[e->args[i]->ordinal] : NULL;
-        buf_z(&l->text, i ? ", " : "");
-        if (c && c->qualifier.n)
-            buf_fmt(&l->text, "%.*s.", STR_ARG(c->qualifier));
-        buf_str(&l->text, e->args[i]->sql);
-    }
-    buf_z(&l->text, ")");
-    return false;
-}
-
 static enum err where_fault(struct analysis *an, const struct rel *r, struct expr *e, const struct scope *scope)
 {
-    struct aggregate_list l = {.scope = scope};
-    expr_walk(e, list_aggregate, &l);
-    struct str list = arena_str(an->a, buf_view(&l.text));
-    buf_free(&l.text);
+    struct str list = aggregates_of(an, e, scope);
     enum err err = FAULT(an->f, ERR_INVALID_WHERE, {"condition", quote_sql(an->a, e)}, {"expressionList", list.p});
     fault_context(an->f, &r->origin);
     return err;
@@ -646,6 +652,13 @@ static enum err sort_aggregate(struct analysis *an, const struct rel *r, struct 
     return project_agg(an, c, agg, o);
 }
 
+static enum err order_fault(struct analysis *an, const struct rel *r, const struct expr *e)
+{
+    enum err err = FAULT(an->f, ERR_EXPR_FOR_OPERATOR, {"invalidExprSqls", quote_sql(an->a, e)});
+    fault_context(an->f, &r->origin);
+    return err;
+}
+
 enum err resolve_sort(struct analysis *an, const struct rel *r, struct out *o)
 {
     struct out child, wide;
@@ -671,7 +684,7 @@ enum err resolve_sort(struct analysis *an, const struct rel *r, struct out *o)
         return err;
     for (int i = 0; i < k.n; i++)
         if (expr_has_aggregate(k.e[i]))
-            return where_fault(an, r, k.e[i], b.scope);
+            return order_fault(an, r, k.e[i]);
     struct out sorted;
     out_set(an, &sorted, sort_node(an, widen ? wide.node : child.node, &k), widen ? wide.scope : child.scope);
     if (widen)

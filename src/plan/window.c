@@ -12,6 +12,14 @@ static bool is_window(const struct expr *e)
     return expr_window(e, &w, &time);
 }
 
+static bool same_window(const struct expr *a, const struct expr *b)
+{
+    struct window_spec x, y;
+    struct expr *t, *u;
+    return expr_window(a, &x, &t) && expr_window(b, &y, &u) && x.duration_us == y.duration_us &&
+           x.slide_us == y.slide_us && x.start_us == y.start_us && expr_eq(t, u);
+}
+
 static bool find_window(struct expr *e, void *arg)
 {
     VEC(struct expr *) *found = arg;
@@ -96,7 +104,7 @@ enum err extract_windows(struct analysis *an, struct out *child, struct expr **e
     for (size_t i = 0; !err && i < found.n; i++) {
         if (!child->window)
             err = add_window(an, child, found.p[i]);
-        else if (!expr_eq(child->window, found.p[i]))
+        else if (!same_window(child->window, found.p[i]))
             err = fault_set(an->f, ERR_MULTIPLE_WINDOWS, 0, NULL);
     }
     for (int i = 0; !err && found.n && i < n; i++)

@@ -179,6 +179,13 @@ static const struct type *parse_interval_type(struct parser *p)
 
 static void *unknown_type(struct parser *p, int first, struct str word)
 {
+    static const char *const MAY_FOLLOW[] = {"not", "comment", "as", "from", "default", NULL};
+    /* Spark reads the whole text before it looks at the names in it: a stray word behind is what it reports. */
+    const struct token *t = peek(p, 0);
+    if (t->kind == TOKEN_WORD && !word_in(t, MAY_FOLLOW)) {
+        expect_end(p);
+        return NULL;
+    }
     char name[160];
     size_t n = 0;
     name[n++] = '"';

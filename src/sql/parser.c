@@ -336,19 +336,22 @@ enum err sql_parse_type(struct str text, struct arena *a, const struct type **ou
     return done(&p);
 }
 
-/* from_json's rule (ExprUtils.evalSchemaExpr): JSON if it is JSON, else one type, else a table schema. */
+/* from_json's rule (DataType.parseTypeWithFallback): JSON if it is JSON, else a table schema, else one type, whose error counts. */
 enum err sql_parse_schema(struct str text, struct arena *a, const struct type **out, struct fault *f)
 {
     struct str trimmed = str_trim(text);
     if (trimmed.n && (trimmed.p[0] == '{' || trimmed.p[0] == '"'))
         return sql_parse_type_json(trimmed, a, out, f);
     struct fault quiet;
-    if (sql_parse_type(text, a, out, &quiet) == ERR_OK)
-        return ERR_OK;
     struct parser p;
-    enum err e = parser_start(&p, text, a, f);
-    if (e)
+    enum err e = parser_start(&p, text, a, &quiet);
+    if (!e && p.n == 1) {
+        e = fault_set(f, ERR_PARSE_EMPTY_STATEMENT, 0, NULL);
         return e;
-    *out = parse_schema(&p);
-    return done(&p);
+    }
+    if (!e)
+        *out = parse_schema(&p);
+    if (!e && done(&p) == ERR_OK)
+        return ERR_OK;
+    return sql_parse_type(text, a, out, f);
 }

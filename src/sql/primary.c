@@ -419,6 +419,7 @@ static struct node *parse_parenthesis(struct parser *p)
         return l.p[0];
     struct node *e = node_new(p->a, NODE_CALL, 0);
     e->name = STR("struct");
+    e->by_name = true; /* a row: prints as named_struct */
     e->args = l.p;
     e->nargs = l.n;
     return finish(p, e, first);

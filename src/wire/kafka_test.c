@@ -142,10 +142,32 @@ static int each_line(const char *name, void (*fn)(const char *file, const struct
 }
 
 static const char *const FILES[] = {
-    "ApiVersions",    "ConsumerOffsets", "CreatePartitions", "CreateTopics", "DeleteTopics", "DescribeConfigs",
-    "DescribeGroups", "Fetch",           "FindCoordinator",  "Header",       "Heartbeat",    "InitProducerId",
-    "JoinGroup",      "LeaveGroup",      "ListGroups",       "ListOffsets",  "Metadata",     "OffsetCommit",
-    "OffsetFetch",    "Produce",         "SyncGroup",
+    "ApiVersions",
+    "ConsumerOffsets",
+    "CreatePartitions",
+    "CreateTopics",
+    "DeleteTopics",
+    "DescribeConfigs",
+    "DescribeGroups",
+    "Fetch",
+    "FindCoordinator",
+    "Header",
+    "Heartbeat",
+    "InitProducerId",
+    "JoinGroup",
+    "LeaveGroup",
+    "ListGroups",
+    "ListOffsets",
+    "Metadata",
+    "OffsetCommit",
+    "OffsetFetch",
+    "Produce",
+    "SyncGroup",
+    "DeleteGroups",
+    "DescribeCluster",
+    "OffsetDelete",
+    "OffsetForLeaderEpoch",
+    "SaslHandshake",
 };
 enum { NFILES = sizeof FILES / sizeof FILES[0] };
 

@@ -3,7 +3,8 @@
  *
  *   seed ─▶ stage 0: empty disk ─▶ workload ─▶ cut ─▶ image ─▶ stage 1: recover, check, workload ─▶ cut ─▶ … ─▶ check
  *
- * Every stage is a process of its own. Idempotent producers repeat, after a cut, what was not answered. The cut falls
+ * Every stage is a process of its own; some are killed, and the power fails later: what a process reads is not what is on
+ * the platter. Idempotent producers repeat, after a cut, what was not answered. The cut falls
  * anywhere: in a start-up, in a recovery, in a clean stop.
  */
 #include "truth.h"
@@ -487,6 +488,7 @@ static void stage(uint64_t seed, int number)
         log_close(l);
         _exit(0);
     }
+    sim_kill_instead(number < STAGES - 1 && sim_random(4) == 0); /* a kill, and the power goes later */
     if (sim_random(3) == 0)
         sim_cut_in_dir_syncs(1 + sim_random(100));
     else

@@ -46,6 +46,7 @@ public class RecordMessages {
         "PRODUCE", "FETCH", "LIST_OFFSETS", "METADATA", "OFFSET_COMMIT", "OFFSET_FETCH", "FIND_COORDINATOR",
         "JOIN_GROUP", "HEARTBEAT", "LEAVE_GROUP", "SYNC_GROUP", "DESCRIBE_GROUPS", "LIST_GROUPS", "API_VERSIONS",
         "CREATE_TOPICS", "DELETE_TOPICS", "INIT_PRODUCER_ID", "DESCRIBE_CONFIGS", "CREATE_PARTITIONS",
+        "SASL_HANDSHAKE", "OFFSET_FOR_LEADER_EPOCH", "DELETE_GROUPS", "OFFSET_DELETE", "DESCRIBE_CLUSTER",
     };
     // What is not an API of its own: the headers, and the records of __consumer_offsets (a version word, then the message).
     private static final String HEADERS = "org.apache.kafka.common.message.";
