@@ -3,6 +3,7 @@
  * found in the .c file of that area; `none` says there is none.
  */
 #include "function/datetime_int.h"
+#include "function/statistics_int.h"
 #include "function/table_int.h"
 
 static const struct function TABLE[] = {
