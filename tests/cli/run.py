@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # limit: 180
+# sanitized: yes
 """penstock run: scripts written for spark-submit, unmodified."""
 import contextlib
 import os
