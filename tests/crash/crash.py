@@ -26,7 +26,8 @@ import time
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql.connect.client import DefaultChannelBuilder
+from pyspark.sql.connect.session import SparkSession
 
 ROOT = os.environ.get("ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PENSTOCK = os.environ.get("PENSTOCK") or os.path.join(ROOT, "build/penstock")
@@ -121,6 +122,12 @@ def event(seq):
     return {"ts": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(1_000_000_000 + seq // 20)), "key": f"k{seq % 5}"}
 
 
+def session(server):
+    """A new session on a connection of its own: gRPC would share the one that still backs off from the killed server."""
+    channel = DefaultChannelBuilder(f"sc://{server.connect}", [("grpc.use_local_subchannel_pool", 1)])
+    return SparkSession.builder.channelBuilder(channel).create()
+
+
 def start_queries(spark, server, directory):
     def stream(topic, start):
         return (spark.readStream.format("kafka").option("kafka.bootstrap.servers", server.kafka).option("subscribe", topic)
@@ -169,7 +176,7 @@ class Reported:
 def life_of_the_server(server, directory, reported, life, seconds):
     """One session with both queries, until the kill; the client's errors after the kill are expected."""
     try:
-        spark = SparkSession.builder.remote(f"sc://{server.connect}").create()
+        spark = session(server)
         queries = start_queries(spark, server, directory)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -190,10 +197,10 @@ def read_topic(bootstrap, topic, partitions):
     for p in range(partitions):
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)
         consumer.assign([TopicPartition(topic, p, low)])
-        at = low
+        at, end = low, time.monotonic() + 30
         while at < high:
-            batch = consumer.consume(10000, 10)
-            if not batch:
+            batch = consumer.consume(1000, 0.1)
+            if not batch and time.monotonic() > end:
                 raise SystemExit(f"{topic}-{p}: records {at} to {high} do not come")
             for m in batch:
                 if m.error():
@@ -264,7 +271,7 @@ def main():
     first = start_offsets(server.kafka, "ratings", 4)
     reported = Reported()
     # The first life fixes "latest" before the load begins, in a batch that is planned and done.
-    spark = SparkSession.builder.remote(f"sc://{server.connect}").create()
+    spark = session(server)
     queries = start_queries(spark, server, directory)
     time.sleep(0.3)
     ratings.start()
