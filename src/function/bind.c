@@ -120,7 +120,8 @@ enum err coerce_to(struct bind *b, struct expr **e, const struct type *t, struct
 static const char *letter_name(char letter)
 {
     static const char *const NAME[128] = {
-        ['S'] = "STRING", ['s'] = "STRING",
+        ['S'] = "STRING",
+        ['s'] = "STRING",
         ['X'] = "BINARY",
         ['B'] = "BOOLEAN",
         ['I'] = "INT",

@@ -243,7 +243,7 @@ static bool element_nullable(struct bind *b, const struct expr *base, const stru
         return true;
     if (from_one)
         i = i > 0 ? i - 1 : i < 0 ? base->nargs + i : -1;
-    return i < 0 || i >= base->nargs ? from_one ? true : true : base->args[i]->nullable;
+    return i < 0 || i >= base->nargs || base->args[i]->nullable;
 }
 
 static enum err bind_key(struct bind_call *bc)

@@ -455,8 +455,8 @@ static double months_between(int64_t x, int64_t y, bool round_off)
     bool a_last = a.day == days_in_month(a.year, a.month), b_last = b.day == days_in_month(b.year, b.month);
     if (a.day == b.day || (a_last && b_last))
         return months;
-    double seconds =
-        (double)(a.day - b.day) * 86400 + (double)((x - dx * US_PER_DAY - (y - dy * US_PER_DAY)) / US_PER_SECOND);
+    int64_t time_s = (x - dx * US_PER_DAY - (y - dy * US_PER_DAY)) / US_PER_SECOND; /* whole seconds, as Spark */
+    double seconds = (double)(a.day - b.day) * 86400 + (double)time_s;
     double v = months + seconds / (31.0 * 86400);
     return round_off ? round(v * 1e8) / 1e8 : v;
 }

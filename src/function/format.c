@@ -244,11 +244,8 @@ static void put_grouped(struct buf *out, struct str s, bool group, int least_fra
     bool minus = s.n && s.p[0] == '-';
     ptrdiff_t point = str_find(s, STR("."), 0);
     size_t whole = point < 0 ? s.n : (size_t)point, end = s.n;
-    bool zero = true;
-    for (size_t k = minus; k < s.n; k++)
-        zero &= s.p[k] == '0' || s.p[k] == '.';
     if (minus)
-        buf_z(out, zero ? "-" : "-");
+        buf_z(out, "-");
     for (size_t k = minus; k < whole; k++) {
         if (group && k > minus && (whole - k) % 3 == 0)
             buf_u8(out, ',');

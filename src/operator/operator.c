@@ -7,21 +7,11 @@ typedef OP_BUILDER(builder);
 
 /* Scans and stateful nodes are built by whoever runs the plan (op_env); everything else is a row here. */
 static builder *const BUILDERS[] = {
-    [PLAN_ONE_ROW] = op_one_row,
-    [PLAN_LOCAL] = op_local,
-    [PLAN_RANGE] = op_range,
-    [PLAN_PROJECT] = op_project,
-    [PLAN_FILTER] = op_filter,
-    [PLAN_AGGREGATE] = op_aggregate,
-    [PLAN_SORT] = op_sort,
-    [PLAN_LIMIT] = op_limit,
-    [PLAN_UNION] = op_union,
-    [PLAN_JOIN] = op_join,
-    [PLAN_WATERMARK] = op_watermark,
-    [PLAN_EXPAND_WINDOW] = op_expand_window,
-    [PLAN_EXPLODE] = op_explode,
-    [PLAN_DEDUP] = op_dedup,
-    [PLAN_SHOW] = op_show,
+    [PLAN_ONE_ROW] = op_one_row, [PLAN_LOCAL] = op_local,         [PLAN_RANGE] = op_range,
+    [PLAN_PROJECT] = op_project, [PLAN_FILTER] = op_filter,       [PLAN_AGGREGATE] = op_aggregate,
+    [PLAN_SORT] = op_sort,       [PLAN_LIMIT] = op_limit,         [PLAN_UNION] = op_union,
+    [PLAN_JOIN] = op_join,       [PLAN_WATERMARK] = op_watermark, [PLAN_EXPAND_WINDOW] = op_expand_window,
+    [PLAN_EXPLODE] = op_explode, [PLAN_DEDUP] = op_dedup,         [PLAN_SHOW] = op_show,
     [PLAN_SAMPLE] = op_sample,
 };
 

@@ -446,11 +446,7 @@ enum err kafka_decode(const struct kafka_shape *s, int16_t version, bool flexibl
 enum err kafka_read_header(struct str frame, struct kafka_request_header *out, struct str *body, struct fault *f)
 {
     const unsigned char *p = (const unsigned char *)(frame.p ? frame.p : "");
-    struct reader r = {.p = p,
-                       .end = p + frame.n,
-                       .fault = f,
-                       .message = "request header",
-                       .version = 1};
+    struct reader r = {.p = p, .end = p + frame.n, .fault = f, .message = "request header", .version = 1};
     const struct kafka_shape *shape = kafka_shape_request_header();
     const struct kafka_api *api;
 
