@@ -35,9 +35,10 @@ struct sim_options {
 /* Once per process, before anything of os/ was used. */
 void sim_start(const struct sim_options *o);
 uint64_t sim_ops(void); /* disk operations so far */
-/* Cut the power at the n-th operation from now; or at the n-th sync of a directory, where little else would find it. */
+/* Cut the power at the n-th operation from now; or just before the n-th sync of any directory, or of one call site. */
 void sim_cut_in(uint64_t n);
 void sim_cut_in_dir_syncs(uint64_t n);
+void sim_cut_at_site(const char *site, uint64_t n);
 void sim_capacity(uint64_t bytes);
 void sim_kill_instead(bool kill);
 /* A number below n (n > 0) from the run's seed: for the workload's choices. */

@@ -38,7 +38,8 @@ struct os_file {
 
 struct sim_options sim_o;
 static struct node *root;
-static uint64_t ops, state[2], used_bytes, dir_syncs_left;
+static uint64_t ops, state[2], used_bytes, cut_site_left, dir_syncs_left;
+static const char *cut_site;
 
 /* -- randomness, memory, failure --------------------------------------------------------------------------------------- */
 
@@ -195,19 +196,27 @@ static bool touches(const struct change *c, const struct change *earlier)
     return false;
 }
 
-/* A prefix of the changes survives, or each name's fate is its own: a change never without an earlier one of its names. */
+/*
+ * Of a directory's changes a prefix survives; or each name's fate is its own; or only the last, and what it needs. In any
+ * case never a change without the earlier ones of its names.
+ */
 static void cut_dir(struct node *n)
 {
-    bool apart = sim_random(2);
-    uint64_t prefix = sim_random(n->changes.n + 1);
-    bool *lost = sim_alloc(n->changes.n + 1);
+    uint64_t mood = sim_random(3), prefix = sim_random(n->changes.n + 1);
+    bool *lost = sim_alloc(n->changes.n + 1), *needed = sim_alloc(n->changes.n + 1);
+    for (size_t i = n->changes.n; i-- > 0;) {
+        needed[i] = i + 1 == n->changes.n;
+        for (size_t k = i + 1; k < n->changes.n && !needed[i]; k++)
+            needed[i] = needed[k] && touches(&n->changes.p[k], &n->changes.p[i]);
+    }
     for (size_t i = 0; i < n->changes.n; i++) {
-        lost[i] = apart ? sim_random(2) : i >= prefix;
+        lost[i] = mood == 0 ? i >= prefix : mood == 1 ? sim_random(2) : !needed[i];
         for (size_t k = 0; k < i && !lost[i]; k++)
             lost[i] = lost[k] && touches(&n->changes.p[i], &n->changes.p[k]);
         if (!lost[i])
             apply(&n->durable, &n->changes.p[i]);
     }
+    free(needed);
     free(lost);
 }
 
@@ -426,6 +435,12 @@ void sim_cut_in_dir_syncs(uint64_t n)
     dir_syncs_left = n;
 }
 
+void sim_cut_at_site(const char *site, uint64_t n)
+{
+    cut_site = site;
+    cut_site_left = n;
+}
+
 void sim_kill_instead(bool kill)
 {
     sim_o.kill = kill;
@@ -592,6 +607,8 @@ bool sim_site_reached(const char *site)
 static bool dropped(const char *site)
 {
     reached[site_index(site)] = true;
+    if (cut_site && !strcmp(cut_site, site) && --cut_site_left == 0)
+        cut();
     return sim_o.drop_all || (sim_o.drop_site && !strcmp(sim_o.drop_site, site));
 }
 

@@ -201,8 +201,7 @@ static void check_topic(struct truth *t, struct log *l, int i, int64_t *found, s
         complain(t, "topic %s is gone", x->name);
     else if (x->state == DELETING) {
         x->state = there ? LIVE : DELETED;
-        for (int part = 0; part < PARTS; part++)
-            x->commit_tried[part] = -1; /* offsets go first: they may be gone though the topic is not */
+        x->offsets_may_go = true; /* they go first: they may be gone though the topic is not */
     }
     if (x->state != LIVE || !there)
         return;
@@ -285,11 +284,14 @@ int truth_check_offsets(struct truth *t, struct port *p)
         for (int part = 0; t->topics[i].state == LIVE && part < t->topics[i].parts; part++) {
             struct t_topic *x = &t->topics[i];
             int64_t offset = committed(p, x, part);
-            if (offset != x->commit_acked[part] && offset != x->commit_tried[part])
+            bool forgotten = offset == -1 && x->offsets_may_go;
+            if (offset != x->commit_acked[part] && offset != x->commit_tried[part] && !forgotten)
                 complain(t, "the group's offset of %s-%d is %lld, committed was %lld (tried: %lld)", x->name, part,
                          (long long)offset, (long long)x->commit_acked[part], (long long)x->commit_tried[part]);
             x->commit_acked[part] = x->commit_tried[part] = offset;
             t->checked_commits++;
         }
+    for (int i = 0; i < t->ntopics; i++)
+        t->topics[i].offsets_may_go = false;
     return complaints;
 }

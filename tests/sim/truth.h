@@ -26,6 +26,7 @@ struct t_topic { /* one incarnation of a name */
     int parts, parts_tried;                           /* acknowledged; asked for */
     int64_t seen[PARTS];                              /* a reader got everything below */
     int64_t commit_tried[PARTS], commit_acked[PARTS]; /* of the group, -1: none */
+    bool offsets_may_go;                              /* a deletion was begun, and did not come about */
 };
 struct t_attempt {
     int topic, part, count, codec, producer; /* producer -1: not idempotent */
@@ -48,6 +49,7 @@ struct truth {
     int64_t largest_producer_id;
     uint64_t cuts, recovered_records, checked_acks, checked_commits, retries, opens;
     bool quiet;
+    bool killed;      /* the last stage ended by a kill */
     uint64_t image_n; /* 0: an empty disk */
     char image[IMAGE_MAX];
 };
