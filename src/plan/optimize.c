@@ -434,7 +434,7 @@ static int *prune(struct analysis *an, struct plan_node **node, const bool *need
 struct plan_node *plan_optimize(struct analysis *an, struct plan_node *root)
 {
     const struct type *schema = root->schema;
-    root = collapse(an, root);
+    root = collapse(an, plan_push_filters(an, root));
     int *map = prune(an, &root, all_of(an, root));
     narrow_json(an, root);
     bool same = root->schema->nfields == schema->nfields;

@@ -6,7 +6,7 @@
  *   select.c   ── projections, aggregations, HAVING, ORDER BY: where several scopes meet
  *   window.c, generate.c ── window() and explode() leave the expression and become nodes below it
  *   shape.c    ── withColumn, drop, set operations, na functions, VALUES …
- *   optimize.c ── collapse, prune, push filters down
+ *   pushdown.c, optimize.c ── push filters down, collapse, prune
  *
  * A column of a scope carries an attribute id (`attr`) that follows it through the plan as Spark's exprId does: df["a"]
  * means "the column that was `a` in that relation, wherever it is now".
@@ -165,6 +165,7 @@ CHECK enum err resolve_generator(struct analysis *an, const struct rel *r, const
 
 /* -- after resolution ---------------------------------------------------------------------------------------------- */
 struct plan_node *plan_optimize(struct analysis *an, struct plan_node *root);
+struct plan_node *plan_push_filters(struct analysis *an, struct plan_node *root);
 void plan_number(struct plan *p);
 
 #endif

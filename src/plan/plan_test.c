@@ -141,6 +141,17 @@ TEST(columns_that_nobody_reads_are_not_scanned)
                                                                     "+- LocalTableScan [other]\n");
 }
 
+TEST(filters_move_towards_the_source)
+{
+    expect_text("select * from (select name, count(*) c from t group by name) where c > 1 and name = 'a'",
+                "== Physical Plan ==\n"
+                "Project [name, count(1)]\n"
+                "+- Filter [(c > 1)]\n"
+                "   +- HashAggregate(keys=[name], functions=[count(1)])\n"
+                "      +- Filter [(name = a)]\n"
+                "         +- LocalTableScan [name]\n");
+}
+
 TEST(having_and_order_by_reach_the_aggregation)
 {
     expect_text("select name, count(*) c from t group by name having sum(val) > 1 order by max(id) desc, c",
