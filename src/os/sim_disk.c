@@ -1,6 +1,3 @@
-#include "base/buf.h"
-#include "base/map.h"
-#include "base/vec.h"
 #include "os/sim_int.h"
 
 #include <stdarg.h>
@@ -8,36 +5,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, SECTOR = 512, SIZES = 8, FILES_MAX = 1 << 16 };
-
-/* Both versions of a file: bytes[0] is what processes see, bytes[1] what is on the platter. */
-struct node {
-    int mark; /* its number in an image that is being saved */
-    bool is_dir, locked;
-    /* files */
-    char *bytes[2];
-    uint64_t size[2], cap;
-    uint8_t *dirty;        /* per page */
-    uint64_t sizes[SIZES]; /* sizes it had since the last sync */
-    int nsizes;
-    uint64_t reserved;
-    /* directories */
-    struct map entries; /* name → node, as processes see it */
-    struct map durable;
-    VEC(struct change) changes;
-};
-/* One change of a directory, not yet on the platter: name becomes node (NULL: gone), and for a rename `old` goes. */
-struct change {
-    char *name, *old;
-    struct node *node;
-};
 struct os_file {
     struct node *node;
     bool writable, lock;
 };
 
 struct sim_options sim_o;
-static struct node *root;
+struct node *sim_root;
 static uint64_t ops, state[2], used_bytes, cut_site_left, dir_syncs_left;
 static const char *cut_site;
 
@@ -90,7 +64,7 @@ void *sim_alloc(size_t n)
 
 /* -- nodes -------------------------------------------------------------------------------------------------------------- */
 
-static struct node *node_new(bool is_dir)
+struct node *sim_node_new(bool is_dir)
 {
     struct node *n = sim_alloc(sizeof *n);
     n->is_dir = is_dir;
@@ -98,7 +72,7 @@ static struct node *node_new(bool is_dir)
 }
 
 /* Room for `size` bytes in both versions; what is new is zero. */
-static void node_room(struct node *n, uint64_t size)
+void sim_node_room(struct node *n, uint64_t size)
 {
     if (size <= n->cap)
         return;
@@ -126,7 +100,7 @@ static void mark(struct node *n, uint64_t from, uint64_t to)
         n->dirty[page] = 1;
 }
 
-static void resize(struct node *n, uint64_t size)
+void sim_node_resize(struct node *n, uint64_t size)
 {
     if (n->nsizes < SIZES)
         n->sizes[n->nsizes++] = n->size[0];
@@ -145,7 +119,7 @@ static void write_back_some(struct node *n)
         memcpy(n->bytes[1] + page * PAGE, n->bytes[0] + page * PAGE, PAGE);
 }
 
-static void file_synced(struct node *n)
+void sim_node_synced(struct node *n)
 {
     if (n->cap)
         memcpy(n->bytes[1], n->bytes[0], n->cap);
@@ -155,268 +129,12 @@ static void file_synced(struct node *n)
         memset(n->dirty, 0, n->cap / PAGE);
 }
 
-/* -- the power cut -------------------------------------------------------------------------------------------------------- */
-
-static void apply(struct map *entries, const struct change *c)
-{
-    if (c->old)
-        map_del(entries, str_of(c->old));
-    if (c->node)
-        map_put(entries, str_of(c->name), c->node);
-    else
-        map_del(entries, str_of(c->name));
-}
-
-/* How much of what was not synced survives: of this file nothing, everything, or what chance says. */
-static void cut_file(struct node *n)
-{
-    uint64_t mood = sim_random(4), pages = n->cap / PAGE;
-    if (n->nsizes || n->size[0] != n->size[1]) {
-        uint64_t pick = mood == 0 ? 0 : mood == 1 ? 1 : sim_random((uint64_t)n->nsizes + 2);
-        n->size[1] = pick == 0 ? n->size[1] : pick == 1 ? n->size[0] : n->sizes[pick - 2];
-    }
-    for (uint64_t page = 0; page < pages; page++) {
-        if (!n->dirty[page] || mood == 0 || (mood > 1 && sim_random(2)))
-            continue;
-        bool torn = mood == 3 && sim_random(4) == 0;
-        for (uint64_t at = page * PAGE; at < (page + 1) * PAGE; at += SECTOR)
-            if (!torn || sim_random(2))
-                memcpy(n->bytes[1] + at, n->bytes[0] + at, SECTOR);
-    }
-    if (n->cap > n->size[1])
-        memset(n->bytes[1] + n->size[1], 0, n->cap - n->size[1]);
-}
-
-static bool touches(const struct change *c, const struct change *earlier)
-{
-    const char *mine[] = {c->name, c->old}, *its[] = {earlier->name, earlier->old};
-    for (int i = 0; i < 4; i++)
-        if (mine[i & 1] && its[i >> 1] && !strcmp(mine[i & 1], its[i >> 1]))
-            return true;
-    return false;
-}
-
-/*
- * Of a directory's changes a prefix survives; or each name's fate is its own; or only the last, and what it needs. In any
- * case never a change without the earlier ones of its names.
- */
-static void cut_dir(struct node *n)
-{
-    uint64_t mood = sim_random(3), prefix = sim_random(n->changes.n + 1);
-    bool *lost = sim_alloc(n->changes.n + 1), *needed = sim_alloc(n->changes.n + 1);
-    for (size_t i = n->changes.n; i-- > 0;) {
-        needed[i] = i + 1 == n->changes.n;
-        for (size_t k = i + 1; k < n->changes.n && !needed[i]; k++)
-            needed[i] = needed[k] && touches(&n->changes.p[k], &n->changes.p[i]);
-    }
-    for (size_t i = 0; i < n->changes.n; i++) {
-        lost[i] = mood == 0 ? i >= prefix : mood == 1 ? sim_random(2) : !needed[i];
-        for (size_t k = 0; k < i && !lost[i]; k++)
-            lost[i] = lost[k] && touches(&n->changes.p[i], &n->changes.p[k]);
-        if (!lost[i])
-            apply(&n->durable, &n->changes.p[i]);
-    }
-    free(needed);
-    free(lost);
-}
-
-/* -- images: every node that can be reached, by number, both versions of it ------------------------------------------------- */
-
-struct saver {
-    struct buf b;
-    VEC(struct node *) nodes;
-};
-
-static void collect(struct saver *s, struct node *n)
-{
-    struct map_slot *slot;
-    if (!n || (n->mark > 0 && (size_t)n->mark <= s->nodes.n && s->nodes.p[n->mark - 1] == n))
-        return;
-    vec_push(&s->nodes, n);
-    n->mark = (int)s->nodes.n;
-    for (size_t i = 0; n->is_dir && (slot = map_next(&n->entries, &i));)
-        collect(s, slot->value);
-    for (size_t i = 0; n->is_dir && (slot = map_next(&n->durable, &i));)
-        collect(s, slot->value);
-    for (size_t i = 0; i < n->changes.n; i++)
-        collect(s, n->changes.p[i].node);
-}
-
-static void save_text(struct buf *b, const char *text)
-{
-    buf_u32le(b, text ? (uint32_t)strlen(text) : UINT32_MAX);
-    buf_put(b, text ? text : "", text ? strlen(text) : 0);
-}
-
-static void save_entries(struct buf *b, const struct map *entries)
-{
-    struct map_slot *s;
-    buf_u32le(b, (uint32_t)entries->n);
-    for (size_t i = 0; (s = map_next(entries, &i));) {
-        save_text(b, s->key);
-        buf_u32le(b, (uint32_t)((struct node *)s->value)->mark);
-    }
-}
-
-/* One version (0: what processes see, 1: the platter) as both, or both as they are. */
-static void save_node(struct buf *b, const struct node *n, int version, bool both)
-{
-    int second = both ? 1 : version, first = both ? 0 : version;
-    buf_u8(b, n->is_dir);
-    if (!n->is_dir) {
-        buf_u64le(b, n->size[first]);
-        buf_put(b, n->bytes[first], n->size[first]);
-        buf_u64le(b, both ? n->size[second] : UINT64_MAX);
-        if (both)
-            buf_put(b, n->bytes[second], n->size[second]);
-        return;
-    }
-    save_entries(b, first ? &n->durable : &n->entries);
-    save_entries(b, second ? &n->durable : &n->entries);
-    buf_u32le(b, both ? (uint32_t)n->changes.n : 0);
-    for (size_t i = 0; both && i < n->changes.n; i++) {
-        save_text(b, n->changes.p[i].name);
-        save_text(b, n->changes.p[i].old);
-        buf_u32le(b, n->changes.p[i].node ? (uint32_t)n->changes.p[i].node->mark : 0);
-    }
-}
-
-static void save(struct saver *s, int version, bool both)
-{
-    s->b.limit = (size_t)1 << 32;
-    collect(s, root);
-    buf_u32le(&s->b, (uint32_t)s->nodes.n);
-    for (size_t i = 0; i < s->nodes.n; i++)
-        save_node(&s->b, s->nodes.p[i], version, both);
-    vec_free(&s->nodes);
-    if (s->b.bad)
-        sim_fatal("the disk's image is too large");
-}
-
-static void end(struct saver *s)
-{
-    if (sim_o.on_cut)
-        sim_o.on_cut(sim_o.arg, s->b.p, s->b.n);
-    _exit(0);
-}
-
-static void cut(void)
-{
-    struct saver s = {0};
-    if (sim_o.kill) { /* the process is gone, the machine goes on: so does its page cache */
-        save(&s, 0, true);
-        end(&s);
-    }
-    collect(&s, root);
-    for (size_t i = 0; i < s.nodes.n; i++)
-        s.nodes.p[i]->is_dir ? cut_dir(s.nodes.p[i]) : cut_file(s.nodes.p[i]);
-    s.nodes.n = 0;
-    save(&s, 1, false);
-    end(&s);
-}
-
-char *sim_image(size_t *n)
-{
-    struct saver s = {0};
-    save(&s, 0, false);
-    return buf_take(&s.b, n);
-}
-
-struct loader {
-    const char *at;
-    struct node **nodes;
-};
-
-static uint32_t load_u32(struct loader *l)
-{
-    uint32_t v;
-    memcpy(&v, l->at, 4);
-    l->at += 4;
-    return v;
-}
-
-static uint64_t load_u64(struct loader *l)
-{
-    uint64_t v;
-    memcpy(&v, l->at, 8);
-    l->at += 8;
-    return v;
-}
-
-static char *load_text(struct loader *l)
-{
-    uint32_t n = load_u32(l);
-    if (n == UINT32_MAX)
-        return NULL;
-    char *p = sim_alloc((size_t)n + 1);
-    memcpy(p, l->at, n);
-    l->at += n;
-    return p;
-}
-
-static void load_entries(struct loader *l, struct map *entries)
-{
-    for (uint32_t n = load_u32(l); n; n--) {
-        char *name = load_text(l);
-        map_put(entries, str_of(name), l->nodes[load_u32(l)]);
-        free(name);
-    }
-}
-
-static void load_file(struct loader *l, struct node *n)
-{
-    uint64_t size = load_u64(l);
-    node_room(n, size);
-    resize(n, size);
-    memcpy(n->bytes[0], l->at, size);
-    l->at += size;
-    file_synced(n);
-    if ((size = load_u64(l)) == UINT64_MAX)
-        return;
-    node_room(n, size);
-    memset(n->bytes[1], 0, n->cap);
-    memcpy(n->bytes[1], l->at, size);
-    l->at += size;
-    n->size[1] = size;
-    for (uint64_t page = 0; page * PAGE < n->cap; page++)
-        n->dirty[page] = memcmp(n->bytes[0] + page * PAGE, n->bytes[1] + page * PAGE, PAGE) != 0;
-}
-
-static void load_node(struct loader *l, struct node *n)
-{
-    n->is_dir = *l->at++;
-    if (!n->is_dir) {
-        load_file(l, n);
-        return;
-    }
-    load_entries(l, &n->entries);
-    load_entries(l, &n->durable);
-    for (uint32_t k = load_u32(l); k; k--) {
-        struct change c = {.name = load_text(l), .old = load_text(l)};
-        c.node = l->nodes[load_u32(l)];
-        vec_push(&n->changes, c);
-    }
-}
-
-static void load(const char *image)
-{
-    struct loader l = {.at = image};
-    uint32_t n = load_u32(&l);
-    l.nodes = sim_alloc(sizeof *l.nodes * ((size_t)n + 1)); /* number 0: no node */
-    for (uint32_t i = 1; i <= n; i++)
-        l.nodes[i] = node_new(false);
-    for (uint32_t i = 1; i <= n; i++)
-        load_node(&l, l.nodes[i]);
-    root = l.nodes[1];
-    free(l.nodes);
-}
-
 /* Every disk operation passes here: it may be the last. */
 static void operation(void)
 {
     ops++;
     if (sim_o.cut_at && ops >= sim_o.cut_at)
-        cut();
+        sim_cut();
     sim_may_switch();
 }
 
@@ -456,7 +174,7 @@ void sim_capacity(uint64_t bytes)
 /* The directory that holds the last name of path, and that name. NULL: a parent is missing. */
 static struct node *parent_of(const char *path, struct str *name)
 {
-    struct node *at = root;
+    struct node *at = sim_root;
     struct str rest = str_of(path);
     for (;;) {
         while (rest.n && *rest.p == '/')
@@ -490,7 +208,7 @@ static char *copy_name(struct str name)
 static void change(struct node *dir, struct str name, struct node *node, struct str old)
 {
     struct change c = {copy_name(name), old.p ? copy_name(old) : NULL, node};
-    apply(&dir->entries, &c);
+    sim_apply(&dir->entries, &c);
     vec_push(&dir->changes, c);
 }
 
@@ -526,12 +244,12 @@ enum err simd_open(struct os_file **out, const char *path, int flags, struct fau
         operation();
         if (full(PAGE))
             return no_space(f, path);
-        change(dir, name, n = node_new(false), (struct str){NULL, 0});
+        change(dir, name, n = sim_node_new(false), (struct str){NULL, 0});
     } else if ((flags & OS_TRUNC) && n->size[0]) {
         operation();
         mark(n, 0, n->size[0]);
         memset(n->bytes[0], 0, n->size[0]);
-        resize(n, 0);
+        sim_node_resize(n, 0);
     }
     *out = sim_alloc(sizeof **out);
     **out = (struct os_file){n, (flags & OS_RDWR) != 0, false};
@@ -568,13 +286,13 @@ enum err simd_pwritev(struct os_file *file, const struct str *parts, size_t coun
     if (offset + total > n->size[0] && offset + total > n->reserved && full(offset + total - n->size[0]))
         return no_space(f, "write");
     write_back_some(n);
-    node_room(n, (offset + total + PAGE - 1) / PAGE * PAGE);
+    sim_node_room(n, (offset + total + PAGE - 1) / PAGE * PAGE);
     mark(n, offset, offset + total);
     for (size_t i = 0; i < count; offset += parts[i++].n)
         if (parts[i].n)
             memcpy(n->bytes[0] + offset, parts[i].p, parts[i].n);
     if (offset > n->size[0])
-        resize(n, offset);
+        sim_node_resize(n, offset);
     return ERR_OK;
 }
 
@@ -608,7 +326,7 @@ static bool dropped(const char *site)
 {
     reached[site_index(site)] = true;
     if (cut_site && !strcmp(cut_site, site) && --cut_site_left == 0)
-        cut();
+        sim_cut();
     return sim_o.drop_all || (sim_o.drop_site && !strcmp(sim_o.drop_site, site));
 }
 
@@ -617,7 +335,7 @@ enum err simd_sync(struct os_file *file, const char *site, struct fault *f)
     (void)f;
     operation();
     if (!dropped(site))
-        file_synced(file->node);
+        sim_node_synced(file->node);
     operation(); /* a cut right after the sync, before its caller knows */
     return ERR_OK;
 }
@@ -628,12 +346,12 @@ enum err simd_sync_dir(const char *path, const char *site, struct fault *f)
     if (!n || !n->is_dir)
         return missing(f, path);
     if (dir_syncs_left && --dir_syncs_left == 0)
-        cut();
+        sim_cut();
     operation();
     if (dropped(site))
         return ERR_OK;
     for (size_t i = 0; i < n->changes.n; i++) {
-        apply(&n->durable, &n->changes.p[i]);
+        sim_apply(&n->durable, &n->changes.p[i]);
         free(n->changes.p[i].name);
         free(n->changes.p[i].old);
     }
@@ -650,11 +368,11 @@ enum err simd_truncate(struct os_file *file, uint64_t size, struct fault *f)
     n->reserved = 0;
     if (size == n->size[0])
         return ERR_OK;
-    node_room(n, (size + PAGE - 1) / PAGE * PAGE);
+    sim_node_room(n, (size + PAGE - 1) / PAGE * PAGE);
     uint64_t from = size < n->size[0] ? size : n->size[0], to = size < n->size[0] ? n->size[0] : size;
     mark(n, from, to);
     memset(n->bytes[0] + from, 0, to - from);
-    resize(n, size);
+    sim_node_resize(n, size);
     return ERR_OK;
 }
 
@@ -727,7 +445,7 @@ enum err simd_mkdir(const char *path, struct fault *f)
     operation();
     if (full(PAGE))
         return no_space(f, path);
-    change(parent, name, node_new(true), (struct str){NULL, 0});
+    change(parent, name, sim_node_new(true), (struct str){NULL, 0});
     return ERR_OK;
 }
 
@@ -841,9 +559,9 @@ void sim_start(const struct sim_options *o)
     for (int i = 0; i < 16; i++)
         (void)next_random();
     if (o->image)
-        load(o->image);
+        sim_load(o->image);
     else
-        root = node_new(true);
+        sim_root = sim_node_new(true);
     sim_threads_start();
     os_twin = &TWIN;
 }

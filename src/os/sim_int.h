@@ -1,7 +1,9 @@
-/* sim_int: what sim_disk.c and sim_thread.c share. */
+/* sim_int: what sim_disk.c, sim_image.c and sim_thread.c share. */
 #ifndef PENSTOCK_OS_SIM_INT_H
 #define PENSTOCK_OS_SIM_INT_H
 
+#include "base/map.h"
+#include "base/vec.h"
 #include "os/os_int.h"
 #include "os/sim.h"
 
@@ -13,6 +15,39 @@ void *sim_alloc(size_t n); /* zeroed, never NULL */
 /* A scheduling point: perhaps another thread runs on. */
 void sim_may_switch(void);
 void sim_threads_start(void);
+
+/* -- the disk (sim_disk.c; its cuts and images: sim_image.c) -- */
+enum { PAGE = 4096, SECTOR = 512, SIZES = 8, FILES_MAX = 1 << 16 };
+
+/* Both versions of a file: bytes[0] is what processes see, bytes[1] what is on the platter. */
+struct node {
+    int mark; /* its number in an image that is being saved */
+    bool is_dir, locked;
+    /* files */
+    char *bytes[2];
+    uint64_t size[2], cap;
+    uint8_t *dirty;        /* per page */
+    uint64_t sizes[SIZES]; /* sizes it had since the last sync */
+    int nsizes;
+    uint64_t reserved;
+    /* directories */
+    struct map entries; /* name → node, as processes see it */
+    struct map durable;
+    VEC(struct change) changes;
+};
+/* One change of a directory, not yet on the platter: name becomes node (NULL: gone), and for a rename `old` goes. */
+struct change {
+    char *name, *old;
+    struct node *node;
+};
+extern struct node *sim_root;
+struct node *sim_node_new(bool is_dir);
+void sim_node_room(struct node *n, uint64_t size); /* in both versions; what is new is zero */
+void sim_node_resize(struct node *n, uint64_t size);
+void sim_node_synced(struct node *n);
+void sim_apply(struct map *entries, const struct change *c);
+void sim_load(const char *image);
+void sim_cut(void); /* ends the process */
 
 /* The entries of the twin's table. */
 enum err simd_open(struct os_file **out, const char *path, int flags, struct fault *f);
