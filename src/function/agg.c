@@ -381,10 +381,16 @@ enum err bind_sum(struct bind_call *bc)
 {
     struct expr *e = bc->e;
     bool mean = bc->fn->op & AGG_MEAN;
+    const struct type *to, *t = e->args[0]->type;
+    if (!type_implicit(bc->b, t, 'N', &to) && t->id != TYPE_DAY_TIME && t->id != TYPE_YEAR_MONTH)
+        return BIND_FAULT(bc, ERR_MISMATCH_UNEXPECTED_INPUT_TYPE, {"paramIndex", "first"},
+                          {"requiredType", "\"NUMERIC\" or \"ANSI INTERVAL\""},
+                          {"inputSql", quoted_expr(bc->b->arena, e->args[0])},
+                          {"inputType", quoted_type(bc->b->arena, t)});
     enum err err = bind_args(bc, "NVW");
     if (err)
         return err;
-    const struct type *t = e->args[0]->type;
+    t = e->args[0]->type;
     e->nullable = true;
     e->try_ = bc->fn->op & AGG_TRY;
     if (t->id == TYPE_DECIMAL) {
@@ -545,6 +551,75 @@ enum err bind_first_last(struct bind_call *bc)
     e->type = e->args[0]->type;
     e->nullable = true;
     e->bound = &PICK_K;
+    return ERR_OK;
+}
+
+/* -- bit_and, bit_or, bit_xor ------------------------------------------------------------------------------------------------- */
+struct bits {
+    int64_t v;
+    bool any;
+};
+enum { BIT_AND, BIT_OR, BIT_XOR };
+
+static void bits_one(struct bits *s, int op, int64_t v)
+{
+    s->v = !s->any ? v : op == BIT_AND ? s->v & v : op == BIT_OR ? s->v | v : s->v ^ v;
+    s->any = true;
+}
+
+static enum err bits_update(const struct expr *agg, void **states, const struct column *args, uint32_t n,
+                            struct agg_state_env *env)
+{
+    (void)env;
+    size_t w = type_width(args->type);
+    AGG_ROWS(args)
+    {
+        uint32_t r = COL_AT(args, i);
+        bits_one(states[i], agg->fn->op,
+                 w == 1   ? args->data.i8[r]
+                 : w == 2 ? args->data.i16[r]
+                 : w == 4 ? args->data.i32[r]
+                          : args->data.i64[r]);
+    }
+    return ERR_OK;
+}
+
+static enum err bits_merge(const struct expr *agg, void *into, const void *from, struct agg_state_env *env)
+{
+    (void)env;
+    const struct bits *y = from;
+    if (y->any)
+        bits_one(into, agg->fn->op, y->v);
+    return ERR_OK;
+}
+
+static enum err bits_result(const struct expr *agg, void *const *states, uint32_t n, struct column *out,
+                            struct arena *a, struct fault *f)
+{
+    (void)f;
+    size_t w = type_width(agg->type);
+    column_alloc(out, agg->type, n, a);
+    uint8_t *valid = column_valid_alloc(out, n, a);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct bits *s = states[i];
+        valid[i] = s->any;
+        memcpy((char *)out->data.any + i * w, &s->v, w); /* little endian: the low bytes */
+    }
+    return ERR_OK;
+}
+
+static const struct agg_kernel BITS_K = {sizeof(struct bits), bits_update, bits_merge, bits_result, NULL, NULL};
+
+enum err bind_bits_agg(struct bind_call *bc)
+{
+    struct expr *e = bc->e;
+    e->type = e->args[0]->type;
+    e->nullable = true;
+    e->bound = &BITS_K;
+    if (!type_is_integral(e->type))
+        return BIND_FAULT(bc, ERR_MISMATCH_UNEXPECTED_INPUT_TYPE, {"paramIndex", "first"},
+                          {"requiredType", "\"INTEGRAL\""}, {"inputSql", quoted_expr(bc->b->arena, e->args[0])},
+                          {"inputType", quoted_type(bc->b->arena, e->type)});
     return ERR_OK;
 }
 

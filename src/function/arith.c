@@ -6,7 +6,7 @@
 
 /* -- binding ---------------------------------------------------------------------------------------------------------- */
 /* An integer beside a decimal: a literal takes just the digits that it has. */
-static const struct type *decimal_of(struct bind *b, const struct expr *e)
+const struct type *decimal_of_operand(struct bind *b, const struct expr *e)
 {
     if (e->type->id == TYPE_DECIMAL)
         return e->type;
@@ -131,8 +131,8 @@ static enum err numeric_types(struct bind_call *bc, int op)
         return err;
     }
     if (decimal) {
-        x = decimal_of(bc->b, a[0]);
-        y = decimal_of(bc->b, a[1]);
+        x = decimal_of_operand(bc->b, a[0]);
+        y = decimal_of_operand(bc->b, a[1]);
         e->type = op == OP_IDIV ? type_simple(TYPE_LONG) : decimal_result(arena, op, x, y);
         return coerce_both(bc, x, y);
     }

@@ -9,6 +9,13 @@ enum err bind_compare(struct bind_call *bc)
     const struct type *t;
     e->type = type_simple(TYPE_BOOLEAN);
     e->nullable = bc->fn->op != CMP_NULLSAFE && expr_args_nullable(e);
+    for (int i = 0; i < 2; i++) /* an integer literal beside a decimal takes just its digits, as in arithmetic */
+        if (e->args[1 - i]->type->id == TYPE_DECIMAL && type_is_integral(e->args[i]->type) &&
+            e->args[i]->kind == EXPR_LITERAL) {
+            enum err err = coerce_to(bc->b, &e->args[i], decimal_of_operand(bc->b, e->args[i]), bc->f);
+            if (err)
+                return err;
+        }
     if (!type_common(bc->b, e->args[0]->type, e->args[1]->type, &t))
         return bind_wrong_operands(bc);
     for (int i = 0; i < 2; i++) {

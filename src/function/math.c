@@ -447,7 +447,7 @@ enum err fn_unhex(struct call *c)
             size_t at = 2 * k - s.n % 2;
             int hi = s.n % 2 && k == 0 ? 0 : hex_digit(s.p[at]), lo = hex_digit(s.p[at + 1]);
             ok &= hi >= 0 && lo >= 0;
-            p[k] = (char)(hi << 4 | (lo & 15));
+            p[k] = (char)((hi & 15) << 4 | (lo & 15));
         }
         c->out->data.str[i] = str_make(p, n);
         if (!ok)

@@ -7,6 +7,7 @@
 enum { OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_MOD, OP_IDIV, OP_PMOD, OP_AND, OP_OR, OP_XOR, OP_MASK = 15, OP_TRY = 16 };
 enum { CMP_EQ, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_NULLSAFE };
 
+const struct type *decimal_of_operand(struct bind *b, const struct expr *e);
 enum err bind_sign(struct bind_call *bc);
 enum err bind_wrong_operands(struct bind_call *bc);
 /* *done: the operands were dates or intervals and bc->e is finished. */
