@@ -1,87 +1,7 @@
-/* Aggregates, second part: moments, correlation, max_by, lists and sets. */
+/* Aggregates of two columns (correlation, max_by), and the count of different values. */
 #include "function/agg_int.h"
 
 #include <stdlib.h>
-
-/* -- central moments (Chan et al.: mergeable, as Spark's CentralMomentAgg) ----------------------------------------------------------- */
-struct moments {
-    double n, mean, m2, m3, m4;
-};
-enum { STDDEV_SAMP, STDDEV_POP, VAR_SAMP, VAR_POP, SKEWNESS, KURTOSIS };
-
-static void moments_join(struct moments *a, const struct moments *b)
-{
-    if (b->n == 0)
-        return;
-    if (a->n == 0) {
-        *a = *b;
-        return;
-    }
-    double n = a->n + b->n, d = b->mean - a->mean, dn = d / n;
-    double m4 = a->m4 + b->m4 + d * dn * dn * dn * a->n * b->n * (a->n * a->n - a->n * b->n + b->n * b->n) +
-                6 * dn * dn * (a->n * a->n * b->m2 + b->n * b->n * a->m2) + 4 * dn * (a->n * b->m3 - b->n * a->m3);
-    double m3 = a->m3 + b->m3 + dn * dn * d * a->n * b->n * (a->n - b->n) + 3 * dn * (a->n * b->m2 - b->n * a->m2);
-    a->m2 += b->m2 + d * dn * a->n * b->n;
-    a->m3 = m3;
-    a->m4 = m4;
-    a->mean += dn * b->n;
-    a->n = n;
-}
-
-static enum err moments_update(const struct expr *agg, void **states, const struct column *args, uint32_t n,
-                               struct agg_state_env *env)
-{
-    (void)agg, (void)env;
-    for (uint32_t i = 0; i < n; i++)
-        if (col_valid(args, i)) {
-            struct moments one = {.n = 1, .mean = args->data.f64[COL_AT(args, i)]};
-            moments_join(states[i], &one);
-        }
-    return ERR_OK;
-}
-
-static enum err moments_merge(const struct expr *agg, void *into, const void *from, struct agg_state_env *env)
-{
-    (void)agg, (void)env;
-    moments_join(into, from);
-    return ERR_OK;
-}
-
-static bool moments_value(const struct moments *s, int what, double *out)
-{
-    bool sample = what == STDDEV_SAMP || what == VAR_SAMP;
-    if (s->n == 0 || (sample && s->n == 1) || (what >= SKEWNESS && s->m2 == 0))
-        return false;
-    double variance = s->m2 / (sample ? s->n - 1 : s->n);
-    *out = what <= STDDEV_POP ? sqrt(variance)
-           : what <= VAR_POP  ? variance
-           : what == SKEWNESS ? sqrt(s->n) * s->m3 / sqrt(s->m2 * s->m2 * s->m2)
-                              : s->n * s->m4 / (s->m2 * s->m2) - 3.0;
-    return true;
-}
-
-static enum err moments_result(const struct expr *agg, void *const *states, uint32_t n, struct column *out,
-                               struct arena *a, struct fault *f)
-{
-    (void)f;
-    column_alloc(out, agg->type, n, a);
-    uint8_t *valid = column_valid_alloc(out, n, a);
-    for (uint32_t i = 0; i < n; i++)
-        valid[i] = moments_value(states[i], agg->fn->op, &out->data.f64[i]);
-    return ERR_OK;
-}
-
-static const struct agg_kernel MOMENTS_K = {sizeof(struct moments), moments_update, moments_merge,
-                                            moments_result,         NULL,           NULL};
-
-enum err bind_moments(struct bind_call *bc)
-{
-    enum err err = bind_args(bc, "D");
-    bc->e->type = type_simple(TYPE_DOUBLE);
-    bc->e->nullable = true;
-    bc->e->bound = &MOMENTS_K;
-    return err;
-}
 
 /* -- covariance, correlation ------------------------------------------------------------------------------------------------------------ */
 struct pair {
@@ -213,14 +133,13 @@ enum err bind_by(struct bind_call *bc)
     return ERR_OK;
 }
 
-/* -- lists and sets: encoded values one after another; a set finds its values again by hash --------------------------------------------------- */
+/* -- approx_count_distinct: encoded values one after another, found again by hash; the count is exact --------------------------------------------------- */
 struct list {
     char *p;
     size_t n, cap;
     uint32_t count, nslots;
     uint32_t *slots; /* set: offset of a value + 1 */
 };
-enum { LIST_ALL, LIST_SET, LIST_COUNT }; /* by the row's op */
 enum { LIST_BYTES_MAX = 1 << 28 };
 
 static uint64_t bytes_hash(const char *p, size_t n)
@@ -255,19 +174,17 @@ static void set_grow(struct list *l, struct arena *a)
         *set_slot(l, list_value(l, at)) = (uint32_t)at + 1;
 }
 
-static enum err list_add(const struct expr *agg, struct list *l, struct str v, struct agg_state_env *env)
+static enum err list_add(struct list *l, struct str v, struct agg_state_env *env)
 {
-    if (agg->fn->op != LIST_ALL) {
-        if (l->count * 2 >= l->nslots)
-            set_grow(l, env->arena);
-        uint32_t *slot = set_slot(l, v);
-        if (*slot)
-            return ERR_OK;
-        *slot = (uint32_t)l->n + 1;
-    }
+    if (l->count * 2 >= l->nslots)
+        set_grow(l, env->arena);
+    uint32_t *slot = set_slot(l, v);
+    if (*slot)
+        return ERR_OK;
+    *slot = (uint32_t)l->n + 1;
     size_t need = l->n + sizeof(uint32_t) + v.n;
     if (need > LIST_BYTES_MAX)
-        return FAULT(env->fault, ERR_LIMIT, {"what", "a collected list"}, {"limit", "256 MiB"});
+        return FAULT(env->fault, ERR_LIMIT, {"what", "the set of different values"}, {"limit", "256 MiB"});
     if (need > l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 64;
         while (cap < need)
@@ -289,6 +206,7 @@ static enum err list_add(const struct expr *agg, struct list *l, struct str v, s
 static enum err list_update(const struct expr *agg, void **states, const struct column *args, uint32_t n,
                             struct agg_state_env *env)
 {
+    (void)agg;
     struct buf b = {0};
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < n && !err; i++) {
@@ -296,7 +214,7 @@ static enum err list_update(const struct expr *agg, void **states, const struct 
             continue;
         buf_clear(&b);
         column_encode(&b, args, i);
-        err = list_add(agg, states[i], buf_view(&b), env);
+        err = list_add(states[i], buf_view(&b), env);
     }
     buf_free(&b);
     return err;
@@ -304,10 +222,11 @@ static enum err list_update(const struct expr *agg, void **states, const struct 
 
 static enum err list_merge(const struct expr *agg, void *into, const void *from, struct agg_state_env *env)
 {
+    (void)agg;
     const struct list *y = from;
     enum err err = ERR_OK;
     for (size_t at = 0; at < y->n && !err; at += sizeof(uint32_t) + list_value(y, at).n)
-        err = list_add(agg, into, list_value(y, at), env);
+        err = list_add(into, list_value(y, at), env);
     return err;
 }
 
@@ -315,22 +234,9 @@ static enum err list_result(const struct expr *agg, void *const *states, uint32_
                             struct arena *a, struct fault *f)
 {
     (void)f;
-    uint32_t used = 0;
     column_alloc(out, agg->type, n, a);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct list *l = states[i];
-        if (agg->fn->op == LIST_COUNT) {
-            out->data.i64[i] = l->count;
-            continue;
-        }
-        struct column *e = &out->children[0];
-        column_grow(e, used + l->count, a);
-        for (size_t at = 0; at < l->n; at += sizeof(uint32_t) + list_value(l, at).n) {
-            struct rd r = rd_of(list_value(l, at));
-            column_decode(e, used++, &r, a);
-        }
-        out->data.offsets[i + 1] = used;
-    }
+    for (uint32_t i = 0; i < n; i++)
+        out->data.i64[i] = ((const struct list *)states[i])->count;
     return ERR_OK;
 }
 
@@ -347,6 +253,7 @@ static void list_save(const struct expr *agg, const void *state, struct buf *out
 
 static bool list_load(const struct expr *agg, void *state, struct rd *r, struct agg_state_env *env)
 {
+    (void)agg;
     struct list *l = state;
     *l = (struct list){0};
     uint32_t count = rd_u32le(r);
@@ -355,7 +262,7 @@ static bool list_load(const struct expr *agg, void *state, struct rd *r, struct 
     for (uint32_t k = 0; k < count && !r->bad && !in.bad; k++) {
         uint32_t len = rd_u32le(&in);
         struct str v = rd_bytes(&in, len > in.n ? SIZE_MAX : len);
-        if (!in.bad && list_add(agg, l, v, env))
+        if (!in.bad && list_add(l, v, env))
             return false;
     }
     return !r->bad && !in.bad && in.n == 0 && l->count == count;
@@ -364,11 +271,9 @@ static bool list_load(const struct expr *agg, void *state, struct rd *r, struct 
 static const struct agg_kernel LIST_K = {sizeof(struct list), list_update, list_merge,
                                          list_result,         list_save,   list_load};
 
-enum err bind_list_agg(struct bind_call *bc)
+enum err bind_distinct_count(struct bind_call *bc)
 {
-    struct expr *e = bc->e;
-    e->bound = &LIST_K;
-    e->type = bc->fn->op == LIST_COUNT ? type_simple(TYPE_LONG) : type_array(bc->b->arena, e->args[0]->type, false);
-    e->nullable = false;
+    bc->e->bound = &LIST_K;
+    bc->e->type = type_simple(TYPE_LONG);
     return ERR_OK;
 }
