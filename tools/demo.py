@@ -227,11 +227,15 @@ def closed_rows(script):
 
 
 def check_resume(script):
+    """Batch ids go on: at the earliest with the batch that was under way. What was committed in the last moments may not have
+    reached the terminal before the kill; tests/crash checks that no committed batch is computed again."""
     before = script.tables[script.runs[1] - 1][0]
     after = script.tables[script.runs[1]][0]
-    again = "which ran again from its plan" if after == before else "the one after"
-    say(f"  {script.name:22} last batch before the crash {before}, first after it {after}: {again}")
-    if after not in (before, before + 1):
+    unseen = after - before - 1
+    what = ("ran again from its plan" if unseen < 0 else "the next one" if unseen == 0 else
+            f"{unseen} committed in between, whose tables died with the server")
+    say(f"  {script.name:22} last batch shown before the crash {before}, first after it {after}: {what}")
+    if not before <= after <= before + 5:
         fail(f"{script.name}: batch ids do not go on")
 
 
