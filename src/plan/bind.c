@@ -366,20 +366,11 @@ static bool bind_special(struct binding *b, const struct node *n, struct expr **
     return false;
 }
 
-/* Operators that share a function with a name print as operators: -a is (- a), but negative(a) is negative(a). */
-static struct str operator_function(const struct node *n, struct str name)
-{
-    if (n->nargs == 1 && str_eqz(name, "-"))
-        return STR("negative");
-    return n->nargs == 1 && str_eqz(name, "+") ? STR("positive") : name;
-}
-
+/* Shifts written as operators print as operators; shiftleft(a, 1) prints as it is written. */
 static void print_operator(struct analysis *an, const struct node *n, struct expr **args, struct expr *e)
 {
     bool shift = str_eqz(n->name, "<<") || str_eqz(n->name, ">>") || str_eqz(n->name, ">>>");
-    if (n->nargs == 1 && (str_eqz(n->name, "-") || str_eqz(n->name, "+")))
-        e->sql = arena_fmt(an->a, "(%.*s %.*s)", STR_ARG(n->name), STR_ARG(args[0]->sql));
-    else if (n->nargs == 2 && shift)
+    if (n->nargs == 2 && shift)
         e->sql = arena_fmt(an->a, "(%.*s %.*s %.*s)", STR_ARG(args[0]->sql), STR_ARG(n->name), STR_ARG(args[1]->sql));
 }
 
@@ -389,7 +380,7 @@ static enum err bind_call(struct binding *b, const struct node *n, struct expr *
     struct expr **args = NULL;
     int nargs = 0;
     enum err err = ERR_OK;
-    struct str name = operator_function(n, plain_name(n->name));
+    struct str name = plain_name(n->name);
     bool aggregate = function_is_aggregate(name);
     struct binding inner = *b;
     inner.in_aggregate |= aggregate;
