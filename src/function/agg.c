@@ -354,8 +354,12 @@ static enum err sum_wide_result(const struct expr *agg, void *const *states, uin
             continue;
         }
         if (!ok || !decimal_fits(v, agg->type->precision)) {
+            static const struct fault_param SUM[] = {
+                {"message", "Overflow in sum of decimals"},
+                {"alternative", " Use 'try_sum' to tolerate overflow and return NULL instead."},
+                {"config", "\"spark.sql.ansi.enabled\""}};
             if (agg->ansi && !agg->try_)
-                return wide_overflow(agg, s, from, a, f);
+                return mean ? wide_overflow(agg, s, from, a, f) : expr_fault(agg, f, 3, ERR_ARITHMETIC_OVERFLOW, SUM);
             valid[i] = 0;
         }
         out->data.i128[i] = v;

@@ -419,8 +419,11 @@ static bool decimal_add(i128 a, int sa, i128 b, int sb, int scale, i128 *out)
 {
     int s = sa > sb ? sa : sb;
     i128 x, y;
-    if (!decimal_rescale(a, sa, s, ROUND_DOWN, &x) || !decimal_rescale(b, sb, s, ROUND_DOWN, &y))
-        return false;
+    if (!decimal_rescale(a, sa, s, ROUND_DOWN, &x) || !decimal_rescale(b, sb, s, ROUND_DOWN, &y)) {
+        s = scale; /* too many digits side by side: both round to the result's scale first */
+        if (!decimal_rescale(a, sa, s, ROUND_HALF_UP, &x) || !decimal_rescale(b, sb, s, ROUND_HALF_UP, &y))
+            return false;
+    }
     return decimal_rescale(x + y, s, scale, ROUND_HALF_UP, out); /* 38 + 38 digits cannot pass 127 bits */
 }
 

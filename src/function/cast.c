@@ -315,12 +315,14 @@ static enum err to_decimal(struct cast *k)
                 TRY_(decimal_too_wide(k, i, str_trim(k->in->data.str[r])));
         } else if (k->from->id == TYPE_FLOAT || k->from->id == TYPE_DOUBLE) {
             double d = double_at(k->in, r);
-            if (!isfinite(d)) {
-                TRY_(cast_overflow(k, i));
+            if (!isfinite(d)) { /* NULL even under ANSI */
+                call_set_null(k->c, i);
                 continue;
             }
             if (!decimal_of_double(d, s, &v) || !decimal_fits(v, p))
-                TRY_(decimal_too_wide(k, i, text_of(k->c->ev->arena, k->in, i, NULL)));
+                TRY_(decimal_too_wide(k, i,
+                                      fabs(d) < 1e7 ? text_of(k->c->ev->arena, k->in, i, NULL)
+                                                    : arena_fmt(k->c->ev->arena, "%.0f", d)));
         } else if (k->from->id == TYPE_DATE) {
             call_set_null(k->c, i);
         } else {
@@ -446,6 +448,10 @@ static bool text_to_time(struct cast *k, uint32_t r, int64_t *us)
     const struct zone *zone = k->c->ev->zone;
     struct str s = k->in->data.str[r];
     bool local = k->to->id == TYPE_TIMESTAMP_NTZ, instant;
+    struct str t = str_trim(s);
+    ptrdiff_t colon = str_find(t, STR(":"), 0);
+    if (!k->c->ev->now_us && t.n && (t.p[0] == 'T' || (colon > 0 && colon <= 2)))
+        return false; /* a time of today: not at plan time */
     if (local ? text_to_timestamp_ntz(s, us)
               : (k->c->ev->now_us ? text_to_timestamp_now(s, zone, k->c->ev->now_us, us)
                                   : text_to_timestamp(s, zone, us)))
@@ -485,8 +491,8 @@ static bool seconds_to_us(struct cast *k, uint32_t r, int64_t *us)
         i128 v;
         if (!decimal_rescale(k->in->data.i128[r], k->from->scale, 6, ROUND_DOWN, &v))
             return false;
-        *us = (int64_t)v;
-        return v <= INT64_MAX && v >= INT64_MIN;
+        *us = (int64_t)v; /* BigDecimal.longValue: the low bits */
+        return true;
     }
     if (k->from->id == TYPE_FLOAT || k->from->id == TYPE_DOUBLE) {
         double d = double_at(k->in, r);
@@ -529,7 +535,7 @@ static enum err to_timestamp(struct cast *k)
             break;
         default:
             if (!seconds_to_us(k, r, &us))
-                TRY_(cast_overflow(k, i));
+                TRY_(k->from->id == TYPE_DECIMAL ? cast_overflow(k, i) : invalid_input(k, i));
         }
         k->out->data.i64[i] = us;
     }

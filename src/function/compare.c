@@ -9,7 +9,8 @@ enum err bind_compare(struct bind_call *bc)
     const struct type *t;
     e->type = type_simple(TYPE_BOOLEAN);
     e->nullable = bc->fn->op != CMP_NULLSAFE && expr_args_nullable(e);
-    for (int i = 0; i < 2; i++) /* an integer literal beside a decimal takes just its digits, as in arithmetic */
+    for (int i = 0; i < 2 && bc->fn->op == CMP_EQ;
+         i++) /* an integer literal beside a decimal takes just its digits, as in arithmetic */
         if (e->args[1 - i]->type->id == TYPE_DECIMAL && type_is_integral(e->args[i]->type) &&
             e->args[i]->kind == EXPR_LITERAL) {
             enum err err = coerce_to(bc->b, &e->args[i], decimal_of_operand(bc->b, e->args[i]), bc->f);
@@ -505,4 +506,11 @@ enum err fn_extreme(struct call *c)
     ev.in = &rows;
     eval_merge(&ev, c->e->type, c->args, (uint32_t)c->e->nargs, pick, copy.out);
     return ERR_OK;
+}
+
+/* int(x), string(x), …: casts by the type's name; they do not show in names. */
+enum err bind_cast_function(struct bind_call *bc)
+{
+    enum cast_mode mode = bc->b->ansi ? CAST_ANSI : CAST_LEGACY;
+    return expr_cast(bc->b, bc->e->args[0], type_simple((enum type_id)bc->fn->op), mode, false, &bc->e, bc->f);
 }

@@ -32,6 +32,13 @@ static struct str literal_name(struct bind *b, const struct column *c, bool is_n
         return STR("NULL");
     if (c->type->id == TYPE_STRING)
         return arena_str(b->arena, c->data.str[0]);
+    if (c->type->id == TYPE_DECIMAL) { /* as BigDecimal.toString: 1E-7 */
+        struct buf text = {0};
+        decimal_java_text(&text, c->data.i128[0], c->type->scale);
+        s = arena_str(b->arena, buf_view(&text));
+        buf_free(&text);
+        return s;
+    }
     if (type_is_numeric(c->type))
         return text_of(b->arena, c, 0, b->zone);
     s = str_of(literal_sql(b->arena, c, 0, b->zone));
