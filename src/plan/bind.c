@@ -347,6 +347,36 @@ static enum err bind_unknown(struct binding *b, const struct node *n, struct exp
     return err;
 }
 
+/* int(x), string(x) …: a cast that does not show in the name. */
+static const struct type *type_called(const struct node *n)
+{
+    static const struct {
+        const char *name;
+        enum type_id id;
+    } TYPES[] = {{"boolean", TYPE_BOOLEAN}, {"tinyint", TYPE_BYTE},    {"smallint", TYPE_SHORT},
+                 {"int", TYPE_INT},         {"bigint", TYPE_LONG},     {"float", TYPE_FLOAT},
+                 {"double", TYPE_DOUBLE},   {"decimal", TYPE_DECIMAL}, {"timestamp", TYPE_TIMESTAMP},
+                 {"binary", TYPE_BINARY},   {"string", TYPE_STRING}};
+    for (size_t i = 0; n->nargs == 1 && i < sizeof TYPES / sizeof *TYPES; i++)
+        if (str_eq_nocase(n->name, str_of(TYPES[i].name)) && !function_exists(n->name))
+            return type_simple(TYPES[i].id);
+    return NULL;
+}
+
+static enum err bind_type_call(struct binding *b, const struct node *n, const struct type *t, struct expr **out)
+{
+    struct expr *e;
+    enum err err = bind_node(b, n->args[0], &e);
+    b->an->bind->origin = n->origin;
+    if (!err)
+        err = expr_cast(b->an->bind, e, t, b->an->bind->ansi ? CAST_ANSI : CAST_LEGACY, true, out, b->an->f);
+    if (!err) {
+        *out = expr_clone(b->an->a, *out);
+        (*out)->sql = e->sql;
+    }
+    return err;
+}
+
 /* Calls that are not a row of the function table, or have arguments that are no plain expressions. */
 static bool bind_special(struct binding *b, const struct node *n, struct expr **out, enum err *err)
 {
@@ -359,6 +389,9 @@ static bool bind_special(struct binding *b, const struct node *n, struct expr **
     }
     if (is_call(n, "isunknown") && n->nargs == 1)
         return *err = bind_unknown(b, n, out), true;
+    const struct type *t = type_called(n);
+    if (t)
+        return *err = bind_type_call(b, n, t, out), true;
     if (is_call(n, "struct"))
         return *err = bind_struct(b, n, out), true;
     if (is_call(n, "count") && n->nargs == 1 && n->args[0]->kind == NODE_STAR && !n->distinct)
