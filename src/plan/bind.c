@@ -562,7 +562,7 @@ static enum err bind_kind(struct binding *b, const struct node *n, struct expr *
                                 str_eqz(n->name, "in")       ? "IN (SELECT …)"
                                 : str_eqz(n->name, "exists") ? "EXISTS"
                                                              : "a scalar subquery",
-                                "Only subqueries in FROM are answered.");
+                                "Subqueries are answered in FROM, and as WHERE … IN (SELECT …) or EXISTS.");
     case NODE_WINDOW:
         return unsupported_node(b, n, "window functions (OVER)", "");
     case NODE_LAMBDA:

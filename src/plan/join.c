@@ -232,6 +232,62 @@ static enum err join(struct joining *j, const struct rel *r, struct out *o)
     return ERR_OK;
 }
 
+/* A name that the subquery does not know and the query around it does: a correlated subquery. */
+static enum err correlated(struct analysis *an, const struct scope *outer, enum err err)
+{
+    if (err != ERR_UNRESOLVED_COLUMN && err != ERR_UNRESOLVED_COLUMN_BARE)
+        return err;
+    const char *name = fault_param_value(an->f, 0);
+    for (int i = 0; i < outer->n; i++) {
+        struct str parts[2] = {outer->cols[i].qualifier, outer->cols[i].name};
+        if (str_eqz(quote_parts(an->a, parts + 1, 1), name) || str_eqz(quote_parts(an->a, parts, 2), name))
+            return FAULT(an->f, ERR_UNSUPPORTED, {"feature", "a correlated subquery"}, {"hint", "Write it as a join."});
+    }
+    return err;
+}
+
+/* WHERE x IN (SELECT …) and [NOT] EXISTS (SELECT …): the rows of `child` that have (or lack) a partner. */
+enum err filter_by_subquery(struct analysis *an, struct out *child, const struct node *sub, bool anti)
+{
+    struct joining j = {.an = an, .side = {*child}, .width = child->scope.n};
+    struct binding b = {.an = an, .scope = &child->scope};
+    struct expr *args[2], *e;
+    enum err err = correlated(an, &child->scope, resolve(an, sub->relation, &j.side[1]));
+    if (err)
+        return err;
+    j.both = scope_copy(an, &child->scope, j.side[1].scope.n);
+    for (int i = 0; i < j.side[1].scope.n; i++)
+        j.both.cols[j.both.n++] = j.side[1].scope.cols[i];
+    j.node = plan_node(an, PLAN_JOIN, child->node);
+    j.node->join = anti ? JOIN_ANTI : JOIN_SEMI;
+    j.node->children = ARENA_ARRAY(an->a, 2, struct plan_node *);
+    j.node->children[0] = child->node;
+    j.node->children[1] = j.side[1].node;
+    j.node->nchildren = 2;
+    j.node->is_streaming = child->node->is_streaming || j.side[1].node->is_streaming;
+    if (sub->nargs) {
+        if (j.side[1].scope.n != 1)
+            return FAULT(an->f, ERR_UNSUPPORTED, {"feature", "IN (SELECT …) of several columns"}, {"hint", ""});
+        err = bind_node(&b, sub->args[0], &args[0]);
+        args[1] = column_of(an, &j.both, j.width);
+        an->bind->origin = sub->origin;
+        if (!err)
+            err = expr_call(an->bind, STR("="), args, 2, false, &e, an->f);
+        if (!err)
+            split(&j, e);
+    }
+    if (!err)
+        err = set_keys(&j);
+    if (!err) {
+        struct scope s = child->scope;
+        out_set(an, child, j.node, s);
+    }
+    vec_free(&j.left);
+    vec_free(&j.right);
+    vec_free(&j.rest);
+    return err;
+}
+
 enum err resolve_join(struct analysis *an, const struct rel *r, struct out *o)
 {
     struct joining j = {.an = an};

@@ -149,6 +149,7 @@ CHECK enum err resolve_alias(struct analysis *an, const struct rel *r, struct ou
 CHECK enum err resolve_distinct(struct analysis *an, const struct rel *r, struct out *o);
 CHECK enum err resolve_setop(struct analysis *an, const struct rel *r, struct out *o);
 CHECK enum err resolve_join(struct analysis *an, const struct rel *r, struct out *o);
+CHECK enum err filter_by_subquery(struct analysis *an, struct out *child, const struct node *sub, bool anti);
 CHECK enum err resolve_values(struct analysis *an, const struct rel *r, struct out *o);
 CHECK enum err resolve_na(struct analysis *an, const struct rel *r, struct out *o);
 CHECK enum err resolve_to_schema(struct analysis *an, const struct rel *r, struct out *o);

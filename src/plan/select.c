@@ -522,21 +522,58 @@ static enum err where_fault(struct analysis *an, const struct rel *r, struct exp
     return err;
 }
 
+static bool is_named_call(const struct node *n, const char *name, int nargs)
+{
+    return n->kind == NODE_CALL && n->nargs == nargs && str_eq_nocase(n->name, str_of(name));
+}
+
+/* Subqueries among the conjuncts of a condition become joins of the child; *rest is what is left, NULL when nothing is. */
+static enum err take_subqueries(struct analysis *an, struct out *child, struct node *n, struct node **rest)
+{
+    *rest = n;
+    if (is_named_call(n, "and", 2) && an->depth < PLAN_DEPTH) {
+        struct node *left, *right;
+        an->depth++;
+        enum err err = take_subqueries(an, child, n->args[0], &left);
+        if (!err)
+            err = take_subqueries(an, child, n->args[1], &right);
+        an->depth--;
+        if (err || (left == n->args[0] && right == n->args[1]))
+            return err;
+        *rest = left && right ? node_call(an->a, STR("and"), 2, left, right) : left ? left : right;
+        return ERR_OK;
+    }
+    bool negated = is_named_call(n, "not", 1);
+    const struct node *sub = negated ? n->args[0] : n;
+    bool exists = sub->kind == NODE_SUBQUERY && str_eqz(sub->name, "exists");
+    if (!exists && !(sub->kind == NODE_SUBQUERY && str_eqz(sub->name, "in") && !negated))
+        return ERR_OK; /* NOT IN knows a third answer, null: it is refused where it is bound */
+    *rest = NULL;
+    return filter_by_subquery(an, child, sub, negated);
+}
+
 enum err resolve_filter(struct analysis *an, const struct rel *r, struct out *o)
 {
     struct out child, wide;
+    struct node *condition = r->exprs[0];
     enum err err = resolve(an, r->children[0], &child);
+    if (!err)
+        err = take_subqueries(an, &child, condition, &condition);
     if (err)
         return err;
+    if (!condition) {
+        *o = child;
+        return ERR_OK;
+    }
     struct expr *e;
     struct binding b = {.an = an, .scope = &child.scope};
     bool widen = false;
-    err = bind_predicate(&b, r->exprs[0], &e);
+    err = bind_predicate(&b, condition, &e);
     if (err && may_widen(&child, err)) {
         struct fault first = *an->f;
         wide = widened(an, &child);
         b.scope = &wide.scope;
-        widen = bind_predicate(&b, r->exprs[0], &e) == ERR_OK;
+        widen = bind_predicate(&b, condition, &e) == ERR_OK;
         err = widen ? ERR_OK : (*an->f = first, err);
     }
     if (err)
