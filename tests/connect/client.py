@@ -112,6 +112,18 @@ def views():
         spark.sql("CREATE TEMP VIEW made AS SELECT 7 AS x")
         equal(spark.table("made").collect(), [Row(x=7)])
         spark.sql("DROP VIEW made")
+        # a DataFrame's view keeps what its names meant; SQL's looks them up again, and may not find itself
+        spark.range(5).createOrReplaceTempView("self")
+        spark.sql("CREATE TEMP VIEW over AS SELECT id + 10 AS id FROM self")
+        spark.table("self").filter("self.id > 2").createOrReplaceTempView("self")
+        equal(spark.table("self").collect(), [Row(id=3), Row(id=4)])
+        equal(spark.sql("select max(id) m, count(*) n from over").collect(), [Row(m=14, n=2)])
+        spark.sql("WITH self AS (SELECT 1 AS id) SELECT * FROM self").createOrReplaceTempView("self")
+        equal(spark.table("self").collect(), [Row(id=1)])
+        raises(errors.AnalysisException, "RECURSIVE_VIEW",
+               lambda: spark.sql("CREATE OR REPLACE TEMP VIEW self AS SELECT * FROM over"), "42K0H")
+        spark.table("over").createOrReplaceTempView("self")
+        equal(spark.table("self").collect(), [Row(id=11)])
         raises(errors.AnalysisException, "VIEW_NOT_FOUND", lambda: spark.sql("DROP VIEW made"))
 
 

@@ -432,6 +432,8 @@ static enum err create_dataframe_view(struct exec *x, const Spark__Connect__Crea
     planning_init(&p, x->session);
     enum err e = convert_relation(&p, c->input, &rel, f);
     if (!e)
+        e = capture_views(&p, &rel, f);
+    if (!e)
         e = create_view(&p, str_of(c->name), rel, c->replace, c->is_global, f);
     planning_free(&p);
     return e;

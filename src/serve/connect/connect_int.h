@@ -7,7 +7,7 @@
  *   command.c    commands, streaming queries            analyze.c    AnalyzePlan
  *   relation.c expression.c literal.c types.c           protobuf → sql tree, types both ways
  *   catalog.c    catalog relations                      artifact.c   AddArtifacts, ArtifactStatus
- *   terminal.c   console text of sessions
+ *   view.c       what a view holds on to                    terminal.c   console text of sessions
  */
 #ifndef PENSTOCK_SERVE_CONNECT_INT_H
 #define PENSTOCK_SERVE_CONNECT_INT_H
@@ -255,6 +255,11 @@ enum err refuse(struct fault *f, const char *kind, const char *name);
 struct str str_of_binary(ProtobufCBinaryData b);
 /* Columns of `rows` rows as a REL_LOCAL. */
 struct rel *local_table(struct planning *p, const struct field *fields, struct column *cols, int n, uint32_t rows);
+/* "a.b.c" of name parts. */
+struct str join_parts(struct arena *a, const struct str *parts, int n);
+/* Replace the names of views in a tree by what they mean now / refuse a tree that leads back to the view `name`. */
+CHECK enum err capture_views(struct planning *p, struct rel **rel, struct fault *f);
+CHECK enum err check_recursion(struct planning *p, struct str name, struct rel *rel, struct fault *f);
 CHECK enum err create_view(struct planning *p, struct str name, const struct rel *rel, bool replace, bool global,
                            struct fault *f);
 

@@ -294,7 +294,8 @@ enum err convert_statement(struct planning *p, struct str sql, struct rel **out,
         *out = st.rel;
         return ERR_OK;
     case STATEMENT_CREATE_VIEW:
-        return create_view(p, st.name, st.rel, st.replace, st.global, f);
+        e = check_recursion(p, st.name, st.rel, f);
+        return e ? e : create_view(p, st.name, st.rel, st.replace, st.global, f);
     case STATEMENT_DROP_VIEW:
         return drop_view(p, &st, f);
     case STATEMENT_SET:

@@ -5,7 +5,7 @@
 
 /* -- what analysis asks of the session ----------------------------------------------------------------------------- */
 /* "a.b.c" of name parts, as views are keyed. */
-static struct str join_parts(struct arena *a, const struct str *parts, int n)
+struct str join_parts(struct arena *a, const struct str *parts, int n)
 {
     struct buf b = {0};
     for (int i = 0; i < n; i++) {
