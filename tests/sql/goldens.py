@@ -80,21 +80,24 @@ class Target:
 
 
 def check(target, path, gaps, found, kinds, verbose):
-    """Runs one golden file; returns how many blocks passed and how many failed that should not have."""
-    passed = failed = 0
+    """Runs one golden file; returns how many blocks passed, failed, and are known gaps that still differ."""
+    passed = failed = skipped = 0
     for block in sql_golden.read_golden(path):
         difference = target.run(block)
         name = gap_name(path, block)
         if difference is not None:
             found.append(name)
             kinds[difference[0]] += 1
-        if (difference is None) == (name not in gaps):
+        if difference is None and name not in gaps:
             passed += 1
+            continue
+        if difference is not None and name in gaps:
+            skipped += 1
             continue
         failed += 1
         if verbose:
             print(f"FAIL {name}\n{difference[1] if difference else '  passes now: take it off the list of gaps'}", flush=True)
-    return passed, failed
+    return passed, failed, skipped
 
 
 def main():
@@ -107,19 +110,21 @@ def main():
     paths = args.files or sorted(glob.glob(os.path.join(HERE, "**/*.golden"), recursive=True))
     known = read_gaps()
     gaps = set() if args.update_gaps else known
-    found, kinds, passed, failed = [], collections.Counter(), 0, 0
+    found, kinds, passed, failed, skipped = [], collections.Counter(), 0, 0, 0
     with contextlib.nullcontext() if args.remote else penstock_server.running() as server:
         target = Target(args.remote, server)
         for path in paths:
-            good, bad = check(target, path, gaps, found, kinds, not args.update_gaps)
-            print(f"{os.path.relpath(path, ROOT)}: {good} passed, {bad} failed", flush=True)
-            passed, failed = passed + good, failed + bad
+            good, bad, gap = check(target, path, gaps, found, kinds, not args.update_gaps)
+            print(f"{os.path.relpath(path, ROOT)}: {good} passed, {bad} failed, {gap} skipped", flush=True)
+            passed, failed, skipped = passed + good, failed + bad, skipped + gap
     print(f"{len(found)} known or new differences: " + ", ".join(f"{n} in {kind}" for kind, n in kinds.most_common()))
     if args.update_gaps:
         names = {os.path.basename(p) for p in paths}
         write_gaps(sorted({g for g in known if g.split(": ")[0] not in names} | set(found)))
         return
-    print(f"{passed} passed, {failed} failed")
+    if skipped:
+        print(f"skipped: {skipped} statements of tests/sql/known-gaps.txt, which penstock does not answer as Spark does yet")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)
 
 
