@@ -17,6 +17,9 @@ enum {
     OFFSET_METADATA_MAX = 4096, /* offset.metadata.max.bytes */
     FETCH_SESSIONS_MOST = 1000, /* max.incremental.fetch.session.cache.slots */
     FETCH_SESSION_KEEP_MS = 120000,
+    FETCH_SESSION_PARTS_MOST = 50000, /* a client that reads more stays with full fetches */
+    GROUPS_MOST = 200000,
+    GROUP_MEMBERS_MOST = 10000, /* group.max.size, with those that were only told their id */
     FETCH_MAX_BYTES = 57671680, /* fetch.max.bytes */
     GROUP_MIN_SESSION_MS = 6000,
     GROUP_MAX_SESSION_MS = 1800000,

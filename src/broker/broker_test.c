@@ -636,6 +636,68 @@ TEST(joins_and_syncs_that_wait_are_answered_by_a_stop)
     arena_free(arena);
 }
 
+TEST(a_group_has_so_many_members_and_not_one_more)
+{
+    struct broker_conn *c;
+    const struct kafka_join_group_response *r;
+
+    start(0);
+    c = dial("h");
+    for (int i = 0; i <= 10000; i++) { /* version 4: each is told its id and never comes back */
+        struct kafka_join_group_request *q = KAFKA_NEW(arena, join_group_request);
+        struct kafka_join_group_protocol *p = KAFKA_NEW(arena, join_group_protocol);
+
+        q->group_id = STR("g");
+        q->session_timeout_ms = 10000;
+        q->protocol_type = STR("consumer");
+        q->protocols.p = p, q->protocols.n = 1;
+        p->name = STR("range");
+        r = ask(c, KAFKA_join_group, 4, q);
+        EXPECT_INT(r->error_code, i < 10000 ? KAFKA_E_MEMBER_ID_REQUIRED : KAFKA_E_GROUP_MAX_SIZE_REACHED);
+    }
+    os_sleep_ms(11000); /* they are forgotten, and a real member gets in */
+    r = answer(join(c, STR(""), "range"));
+    EXPECT_INT(r->error_code, 0);
+    broker_conn_close(c);
+    stop();
+}
+
+TEST(a_session_holds_so_many_partitions_and_not_one_more)
+{
+    enum { MOST = 50000 };
+    struct kafka_fetch_request *q;
+    struct broker_conn *c;
+    const struct kafka_fetch_response *r;
+
+    start(0);
+    make_topic("t", 1);
+    c = dial("h");
+    for (int more = 0; more <= 1; more++) {
+        q = fetch_request("t", 0, 0, 0);
+        q->session_epoch = 0;
+        q->topics.p[0].partitions.n = MOST + more;
+        q->topics.p[0].partitions.p = KAFKA_ARRAY(arena, fetch_partition, MOST + 1);
+        for (int i = 0; i < MOST + more; i++)
+            q->topics.p[0].partitions.p[i].partition = i;
+        r = ask(c, KAFKA_fetch, 12, q);
+        EXPECT_INT(r->responses.p[0].partitions.n, MOST + more);
+        EXPECT(more ? r->session_id == 0 : r->session_id != 0);
+    }
+    broker_conn_close(c);
+    stop();
+}
+
+TEST(clients_do_not_write_where_groups_are_kept)
+{
+    struct broker_conn *c;
+
+    start(0);
+    c = dial("h");
+    EXPECT_INT(produce(c, "__consumer_offsets", "garbage"), KAFKA_E_INVALID_TOPIC_EXCEPTION);
+    broker_conn_close(c);
+    stop();
+}
+
 /* -- what depends on the connection --------------------------------------------------------------------------------------------- */
 TEST(each_listener_is_told_its_own_address)
 {

@@ -156,8 +156,11 @@ static void part_forget(struct session *s, struct session_part *p)
 static struct session *session_new(struct sessions *all, bool by_id, const struct kafka_fetch_request *q)
 {
     struct session *s;
+    size_t n = 0;
 
-    if (!make_room(all) || !(s = calloc(1, sizeof *s)))
+    for (int32_t i = 0; i < q->topics.n; i++)
+        n += (size_t)q->topics.p[i].partitions.n;
+    if (n > FETCH_SESSION_PARTS_MOST || !make_room(all) || !(s = calloc(1, sizeof *s)))
         return NULL;
     do {
         os_random(&s->id, sizeof s->id);
@@ -242,6 +245,11 @@ static void plan_incremental(struct request *rq, const struct kafka_fetch_reques
         s->epoch = s->epoch == INT32_MAX ? 1 : s->epoch + 1;
         s->used_ms = now_ms();
         session_update(s, q);
+        if (s->parts.n > FETCH_SESSION_PARTS_MOST) { /* it begins again, with a full fetch and without a session */
+            drop(rq->b->sessions, s);
+            plan->error = KAFKA_E_FETCH_SESSION_ID_NOT_FOUND;
+            return;
+        }
         plan->session_id = s->id;
         plan->session_epoch = s->epoch;
         plan->incremental = true;

@@ -40,6 +40,8 @@ static int16_t may_commit(struct broker *b, struct group *g, const struct kafka_
 {
     struct member *m;
 
+    if (!g && b->groups->by_id.n >= GROUPS_MOST)
+        return KAFKA_E_GROUP_MAX_SIZE_REACHED;
     if (!g)
         return q->generation_id_or_member_epoch < 0 ? KAFKA_E_NONE : KAFKA_E_ILLEGAL_GENERATION;
     if (q->generation_id_or_member_epoch < 0 && g->state == GROUP_EMPTY)

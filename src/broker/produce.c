@@ -145,6 +145,11 @@ static void produce_one(struct produce *op, struct str topic, const struct kafka
         refuse(op, out, KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
         return;
     }
+    if (topic.p && str_eqz(topic, "__consumer_offsets")) { /* what stands there is ours to read at the next start */
+        refuse_because(op, out, KAFKA_E_INVALID_TOPIC_EXCEPTION,
+                       STR("Cannot append to internal topic __consumer_offsets"));
+        return;
+    }
     if (!topic.p || !(p = log_partition(rq->b->log, topic, in->index))) {
         refuse(op, out, unknown);
         return;
