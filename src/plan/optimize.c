@@ -80,10 +80,63 @@ static bool may_collapse(struct analysis *an, const struct plan_node *top, const
     return true;
 }
 
+/* -- filters sink below watermarks -------------------------------------------------------------------------------------- */
+/* Rows that a filter drops do not move the watermark, unless it looks at the event time itself: Spark's
+ * PushPredicateThroughNonJoin, conjunct by conjunct. */
+static bool reads_column(struct expr *e, void *ordinal)
+{
+    return e->kind == EXPR_COLUMN && e->ordinal == *(int *)ordinal;
+}
+
+static bool is_and(const struct expr *e)
+{
+    return e->kind == EXPR_CALL && e->nargs == 2 && e->fn && !strcmp(function_name(e->fn), "and");
+}
+
+/* Those conjuncts of e that may sink (or, with `sinks` false, may not), joined again; NULL: none. */
+static struct expr *conjuncts(struct analysis *an, struct expr *e, int event_time, bool sinks)
+{
+    if (!is_and(e))
+        return (e->deterministic && !expr_walk(e, reads_column, &event_time)) == sinks ? e : NULL;
+    struct expr *a = conjuncts(an, e->args[0], event_time, sinks), *b = conjuncts(an, e->args[1], event_time, sinks);
+    if (!a || !b)
+        return a ? a : b;
+    if (a == e->args[0] && b == e->args[1])
+        return e;
+    struct expr *both = ARENA_NEW(an->a, struct expr);
+    *both = *e;
+    both->args = ARENA_ARRAY(an->a, 2, struct expr *);
+    both->args[0] = a;
+    both->args[1] = b;
+    return both;
+}
+
+static struct plan_node *sink_filter(struct analysis *an, struct plan_node *n)
+{
+    struct plan_node *below = n->kind == PLAN_FILTER ? n->children[0] : NULL;
+    if (!below || below->kind != PLAN_WATERMARK)
+        return n;
+    struct expr *down = conjuncts(an, n->exprs[0], below->watermark_column, true);
+    struct expr *stay = conjuncts(an, n->exprs[0], below->watermark_column, false);
+    if (!down)
+        return n;
+    struct plan_node *f = plan_node(an, PLAN_FILTER, below->children[0]);
+    f->schema = below->children[0]->schema;
+    f->exprs = ARENA_ARRAY(an->a, 1, struct expr *);
+    f->exprs[0] = down;
+    f->nexprs = 1;
+    below->children[0] = sink_filter(an, f);
+    if (!stay)
+        return below;
+    n->exprs[0] = stay;
+    return n;
+}
+
 static struct plan_node *collapse(struct analysis *an, struct plan_node *n)
 {
     for (int i = 0; i < n->nchildren; i++)
         n->children[i] = collapse(an, n->children[i]);
+    n = sink_filter(an, n);
     while (n->kind == PLAN_PROJECT && n->children[0]->kind == PLAN_PROJECT && may_collapse(an, n, n->children[0])) {
         struct plan_node *below = n->children[0];
         for (int i = 0; i < n->nexprs; i++)
