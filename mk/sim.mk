@@ -13,3 +13,11 @@ test-powercut: $(POWERCUT)
 test-powercut-sites: $(POWERCUT)
 	@$(POWERCUT) --sites --seeds $(SEEDS)
 .PHONY: test-powercut test-powercut-sites
+
+# make bench-logsync DIR=/on/the/disk: the journal beside an fdatasync per segment (docs/log-sync.md).
+build/bench/logsync: $(B)/bench/logsync.o $(B)/libpenstock.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+bench-logsync: build/bench/logsync
+	@build/bench/logsync $(or $(DIR),build) $(or $(ROUNDS),2000)
+.PHONY: bench-logsync
