@@ -121,7 +121,13 @@ static enum err bind_condition(struct joining *j, const struct node *n)
 {
     struct binding b = {.an = j->an, .scope = &j->both};
     struct expr *e;
-    enum err err = bind_predicate(&b, n, &e);
+    enum err err = bind_node(&b, n, &e);
+    if (!err && e->type->id != TYPE_BOOLEAN) {
+        struct arena *a = j->an->a;
+        err = FAULT(j->an->f, ERR_JOIN_CONDITION, {"joinCondition", quote_sql(a, e)},
+                    {"conditionType", arena_fmt(a, "\"%.*s\"", STR_ARG(type_sql(a, e->type))).p});
+        fault_context(j->an->f, &n->origin);
+    }
     if (!err && expr_has_aggregate(e))
         err = FAULT(j->an->f, ERR_UNSUPPORTED, {"feature", "an aggregate function in a join condition"}, {"hint", ""});
     if (!err)

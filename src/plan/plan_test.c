@@ -152,6 +152,16 @@ TEST(filters_move_towards_the_source)
                 "         +- LocalTableScan [name]\n");
 }
 
+TEST(joins_read_only_what_is_used)
+{
+    expect_text("select t.name from t join u on t.id = u.id and val > 1",
+                "== Physical Plan ==\n"
+                "Project [name]\n"
+                "+- HashJoin Inner [id] = [id] and (val > 1)\n"
+                "   +- LocalTableScan [id, name, val]\n"
+                "   +- LocalTableScan [id]\n");
+}
+
 TEST(having_and_order_by_reach_the_aggregation)
 {
     expect_text("select name, count(*) c from t group by name having sum(val) > 1 order by max(id) desc, c",

@@ -143,7 +143,7 @@ static struct node *parse_position(struct parser *p, int first)
         return NULL;
     }
     in = parse_value(p, 0);
-    return in && expect_symbol(p, ")") ? call_of(p, first, "position", 2, what, in) : NULL;
+    return in && expect_symbol(p, ")") ? call_of(p, first, "locate", 2, what, in) : NULL;
 }
 
 static struct node *parse_overlay(struct parser *p, int first)

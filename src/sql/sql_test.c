@@ -253,7 +253,7 @@ TEST(special_forms)
     expect_expression("trim(both 'x' from a)", "(trim 'x' a)");
     expect_expression("trim(leading from a)", "(ltrim a)");
     expect_expression("trim(a)", "(trim a)");
-    expect_expression("position('b' in a)", "(position 'b' a)");
+    expect_expression("position('b' in a)", "(locate 'b' a)");
     expect_expression("position('b', a)", "(position 'b' a)");
     expect_expression("count(*)", "(count *)");
     expect_expression("count(distinct a, b) filter (where c)", "(count DISTINCT a b FILTER c)");
