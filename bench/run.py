@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""run.py [--n N] [--runs R] [--only PART,...]: `make bench`. Prints a table in Markdown; figures also go to build/bench/result.json.
+"""run.py [--n N] [--runs R] [--only PART,...] [--readme]: `make bench`. Prints a table in Markdown; figures also go to build/bench/result.json.
 
   q1        N messages (default 10 M) of five kinds in 4 partitions; SELECT content, avg(rating), count(*) GROUP BY content
             through real PySpark with availableNow; server CPU seconds, wall time, peak memory, median of R runs; beside it
@@ -193,7 +193,7 @@ def machine():
     with open("/proc/cpuinfo") as f:
         model = next((ln.split(":", 1)[1].strip() for ln in f if ln.startswith("model name")), os.uname().machine)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    fs = subprocess.run(["stat", "-f", "-c", "%T", BUILD], stdout=subprocess.PIPE, text=True).stdout.strip()
+    fs = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", BUILD], stdout=subprocess.PIPE, text=True).stdout.strip()
     return f"{os.cpu_count()} CPUs ({model}), {memory:.0f} GiB, {fs}"
 
 
@@ -226,6 +226,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--n", type=int, default=10_000_000)
     ap.add_argument("--runs", type=int, default=3)
+    ap.add_argument("--readme", action="store_true", help="put the table into README.md")
     ap.add_argument("--only", default="start,launch,latency,q1", help="start, launch, latency, q1 or q1:KIND")
     a = ap.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -239,7 +240,12 @@ def main():
     if kinds:
         r["q1"] = q1(a.n, a.runs, kinds)
     (BUILD / "result.json").write_text(json.dumps(r, indent=1) + "\n")
-    print("\n".join(table(r, a.n, a.runs)))
+    text = "\n".join(table(r, a.n, a.runs))
+    print(text)
+    if a.readme:
+        readme = (ROOT / "README.md").read_text()
+        before, rest = readme.split("<!-- bench -->\n")
+        (ROOT / "README.md").write_text(before + "<!-- bench -->\n" + text + "\n<!-- /bench -->\n" + rest.split("<!-- /bench -->\n")[1])
     return 0 if all(q["same_answer"] for q in r.get("q1", {}).values()) else 1
 
 
