@@ -146,6 +146,8 @@ static void twin(const char *name, const struct type *x, const struct type *y)
     v.in.cols = cols;
     struct expr *e =
         call(&v, name, 2, expr_column(&v.b, 0, STR("x"), x, true), expr_column(&v.b, 1, STR("y"), y, true));
+    if (!e)
+        fprintf(stderr, "%s: %s\n", name, fault_message(&v.f));
     REQUIRE(e);
     uint8_t active[N];
     struct str want[N];
@@ -168,6 +170,8 @@ static void twin(const char *name, const struct type *x, const struct type *y)
 
 TEST(vector_kernels_agree_with_single_rows)
 {
+    static const char *const TEXTS[] = {"concat", "concat_ws",    "contains",    "like", "instr",
+                                        "split",  "regexp_count", "levenshtein", "nvl"};
     static const char *const NAMES[] = {"+",       "-",          "*",        "/",     "%",   "=",        "<",
                                         "<=",      ">",          ">=",       "<>",    "<=>", "coalesce", "nullif",
                                         "try_add", "try_divide", "greatest", "least", "in"};
@@ -182,6 +186,11 @@ TEST(vector_kernels_agree_with_single_rows)
         twin("or", &TYPE_OF[TYPE_BOOLEAN], &TYPE_OF[TYPE_BOOLEAN]);
         twin("=", &TYPE_OF[TYPE_STRING], &TYPE_OF[TYPE_STRING]);
         twin("<", &TYPE_OF[TYPE_STRING], &TYPE_OF[TYPE_INT]);
+        for (size_t n = 0; n < sizeof TEXTS / sizeof *TEXTS; n++)
+            twin(TEXTS[n], &TYPE_OF[TYPE_STRING], &TYPE_OF[TYPE_STRING]);
+        twin("array", &TYPE_OF[TYPE_INT], &TYPE_OF[TYPE_LONG]);
+        twin("repeat", &TYPE_OF[TYPE_STRING], &TYPE_OF[TYPE_INT]);
+        twin("hash", &TYPE_OF[TYPE_DOUBLE], &TYPE_OF[TYPE_STRING]);
     }
 }
 

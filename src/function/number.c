@@ -178,6 +178,28 @@ static bool put_special(struct buf *out, double v)
     return true;
 }
 
+/* Few decimals: when m * 10^k is a whole number of at most 15 digits that divides back to m, these are its shortest digits. */
+static bool put_short(struct buf *out, bool negative, double m)
+{
+    static const double TEN[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8};
+    for (int k = 1; k <= 8; k++) {
+        double whole = rint(m * TEN[k]);
+        if (whole >= 1e15)
+            return false;
+        if (whole / TEN[k] != m)
+            continue;
+        char text[40];
+        int n = snprintf(text, sizeof text, "%0*lld", k + 1, (long long)whole);
+        if (negative)
+            buf_u8(out, '-');
+        buf_put(out, text, (size_t)(n - k));
+        buf_u8(out, '.');
+        buf_put(out, text + n - k, (size_t)k);
+        return true;
+    }
+    return false;
+}
+
 /*
  * The shortest digits that read back as v, as Double.toString gives since JDK 19; older JDKs (Spark 4 runs on 17) print a longer
  * text for a few values. Of one-digit results the closest with two digits is taken (4.9E-324), as its specification says.
@@ -194,6 +216,8 @@ void double_text(struct buf *out, double v)
         buf_fmt(out, "%lld.0", (long long)v);
         return;
     }
+    if (m >= 1e-3 && m < 1e7 && put_short(out, v < 0, m))
+        return;
     bool subnormal = m < 2.2250738585072014e-308;
     for (int i = 0, p; i < (subnormal ? 17 : 4); i++) {
         p = subnormal ? i + 1 : PRECISION[i];

@@ -51,6 +51,16 @@ enum err fn_locate(struct call *c)
 }
 
 enum { FIND_CONTAINS, FIND_STARTS, FIND_ENDS };
+
+/* Of binaries Spark's analysis calls the result nullable. */
+enum err bind_find(struct bind_call *bc)
+{
+    enum err err = bind_standard(bc);
+    if (!err && bc->e->args[0]->type->id == TYPE_BINARY && bc->fn->op != FIND_ENDS)
+        bc->e->nullable = true;
+    return err;
+}
+
 enum err fn_find(struct call *c)
 {
     for (uint32_t i = 0; i < c->n; i++) {
@@ -395,5 +405,23 @@ enum err fn_like(struct call *c)
             s = utf8_case(c->ev->arena, s, false);
         c->out->data.boolean[i] = like(s, folded, escape);
     }
+    return ERR_OK;
+}
+
+/* quote(s): single quotes around, quotes inside escaped. */
+enum err fn_quote(struct call *c)
+{
+    STRING_ROWS(c, {
+        struct str s = CALL_STR(c, 0, i);
+        size_t w;
+        buf_u8(&b, '\'');
+        for (size_t at = 0; at < s.n; at += w) {
+            uint32_t cp = utf8_at(s, at, &w);
+            if (cp == '\'')
+                buf_u8(&b, '\\');
+            utf8_put(&b, cp);
+        }
+        buf_u8(&b, '\'');
+    });
     return ERR_OK;
 }
