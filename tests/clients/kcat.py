@@ -58,6 +58,17 @@ def a_group_reads_each_message_once():
     equal(rest.split(), [str(i) for i in range(60, 100)])
 
 
+@case
+def what_the_page_cache_has_forgotten_is_read_from_the_disk():
+    lines = "".join(f"{i} {'x' * 200}\n" for i in range(20000))
+    kcat("-t", "cold", "-P", stdin=lines)
+    segment = os.open(os.path.join(server.data, "cold-0", "0" * 20 + ".log"), os.O_RDONLY)
+    os.fsync(segment)
+    os.posix_fadvise(segment, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(segment)
+    equal(kcat("-t", "cold", "-C", "-e", "-q") == lines, True, "the same lines")
+
+
 if __name__ == "__main__":
     with penstock_server.running("--group-initial-rebalance-delay-ms", "0") as server:
         main()
