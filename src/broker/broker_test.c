@@ -537,9 +537,9 @@ static int16_t commit(struct broker_conn *c, const struct kafka_join_group_respo
     return r->topics.p[0].partitions.p[0].error_code;
 }
 
-static const struct kafka_offset_fetch_partition_response *committed(struct broker_conn *c)
+static const struct kafka_offset_fetch_partition_response *committed_in(struct broker_conn *c, const char *topic,
+                                                                        int32_t partition)
 {
-    static int32_t zero;
     struct kafka_offset_fetch_request *q = KAFKA_NEW(arena, offset_fetch_request);
     struct kafka_offset_fetch_group *g = KAFKA_NEW(arena, offset_fetch_group);
     struct kafka_offset_fetch_topic *t = KAFKA_NEW(arena, offset_fetch_topic);
@@ -548,10 +548,15 @@ static const struct kafka_offset_fetch_partition_response *committed(struct brok
     q->groups.p = g, q->groups.n = 1;
     g->group_id = STR("g");
     g->topics.p = t, g->topics.n = 1;
-    t->name = STR("t");
-    t->partition_indexes.p = &zero, t->partition_indexes.n = 1;
+    t->name = str_of(topic);
+    t->partition_indexes.p = &partition, t->partition_indexes.n = 1;
     r = ask(c, KAFKA_offset_fetch, 8, q);
     return &r->groups.p[0].topics.p[0].partitions.p[0];
+}
+
+static const struct kafka_offset_fetch_partition_response *committed(struct broker_conn *c)
+{
+    return committed_in(c, "t", 0);
 }
 
 TEST(a_restart_keeps_members_generation_and_offsets)
@@ -683,6 +688,46 @@ TEST(a_session_holds_so_many_partitions_and_not_one_more)
         EXPECT_INT(r->responses.p[0].partitions.n, MOST + more);
         EXPECT(more ? r->session_id == 0 : r->session_id != 0);
     }
+    broker_conn_close(c);
+    stop();
+}
+
+TEST(the_offsets_of_a_wide_topic_go_with_it)
+{
+    enum { WIDE = 30000 };
+    static int32_t last[] = {0, WIDE - 1};
+    struct kafka_offset_commit_request *q;
+    struct kafka_offset_commit_topic *t;
+    struct kafka_delete_topics_request *d;
+    struct str name = STR("wide");
+    const struct kafka_offset_commit_response *r;
+    struct broker_conn *c;
+
+    start(0);
+    make_topic("wide", WIDE);
+    c = dial("h");
+    q = KAFKA_NEW(arena, offset_commit_request);
+    q->group_id = STR("g");
+    q->topics.p = t = KAFKA_NEW(arena, offset_commit_topic), q->topics.n = 1;
+    t->name = name;
+    t->partitions.n = WIDE;
+    t->partitions.p = KAFKA_ARRAY(arena, offset_commit_partition, WIDE);
+    for (int i = 0; i < WIDE; i++) {
+        t->partitions.p[i].partition_index = i;
+        t->partitions.p[i].committed_offset = i;
+    }
+    r = ask(c, KAFKA_offset_commit, 8, q);
+    EXPECT_INT(r->topics.p[0].partitions.p[WIDE - 1].error_code, 0);
+    EXPECT_INT(committed_in(c, "wide", last[1])->committed_offset, WIDE - 1);
+    d = KAFKA_NEW(arena, delete_topics_request);
+    d->topic_names.p = &name, d->topic_names.n = 1;
+    ask(c, KAFKA_delete_topics, 4, d);
+    EXPECT_INT(committed_in(c, "wide", last[1])->committed_offset, -1);
+    broker_conn_close(c);
+    close_broker();
+    open_broker(0);
+    c = dial("h");
+    EXPECT_INT(committed_in(c, "wide", last[0])->committed_offset, -1);
     broker_conn_close(c);
     stop();
 }

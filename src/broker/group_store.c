@@ -409,6 +409,8 @@ enum err store_load(struct broker *b, struct fault *f)
 {
     static const struct log_config configs[] = {{{"cleanup.policy", 14}, {"compact", 7}},
                                                 {{"compression.type", 16}, {"producer", 8}},
+                                                /* a group of thousands of members or offsets is one batch */
+                                                {{"max.message.bytes", 17}, {"52428800", 8}},
                                                 {{"segment.bytes", 13}, {"104857600", 9}}};
     struct os_uuid id;
     enum err e;
