@@ -7,6 +7,7 @@
  * the platter. Idempotent producers repeat, after a cut, what was not answered. The cut falls
  * anywhere: in a start-up, in a recovery, in a clean stop.
  */
+#include "live.h"
 #include "truth.h"
 
 #include "os/sim.h"
@@ -30,6 +31,7 @@ static bool drop_all, aloud;
 struct run {
     struct log *l;
     struct broker *b;
+    struct live *live;
     bool stop;
     int in_flight;         /* atomic */
     struct os_mutex *lock; /* of the truth, for steps of more than one store */
@@ -301,7 +303,7 @@ static void must(const char *what, int16_t code, struct str message)
     _exit(1);
 }
 
-static void create_one(struct port *port)
+static void create_one(struct port *port, const char *name)
 {
     if (T->ntopics == TOPICS)
         return;
@@ -309,7 +311,7 @@ static void create_one(struct port *port)
     *x = (struct t_topic){.state = CREATING, .parts_tried = 1 + (int)sim_random(2)};
     for (int i = 0; i < PARTS; i++)
         x->commit_tried[i] = x->commit_acked[i] = -1;
-    snprintf(x->name, sizeof x->name, "t%d", (int)sim_random(5));
+    snprintf(x->name, sizeof x->name, "%s", name);
     for (int i = 0; i < T->ntopics; i++)
         if (T->topics[i].state != DELETED && !strcmp(T->topics[i].name, x->name))
             return;
@@ -375,6 +377,8 @@ static void change_one(struct port *port)
     if (!pick(&topic, &part))
         return;
     struct t_topic *x = &T->topics[topic];
+    if (x->name[0] == 's')
+        return; /* the query's: it stays */
     if (sim_random(2) && x->parts < PARTS)
         grow_one(port, x);
     else if (sim_random(3) == 0)
@@ -394,11 +398,12 @@ static void tell_fact(struct run *r)
 
 static void admin(void *arg)
 {
+    static const char *const NAMES[] = {"t0", "t1", "t2", "t3", "t4"};
     struct actor *me = arg;
     while (!me->r->stop) {
         uint64_t dice = sim_random(6);
         if (dice < 2)
-            create_one(&me->port);
+            create_one(&me->port, NAMES[sim_random(5)]);
         else if (dice < 4)
             change_one(&me->port);
         else
@@ -407,11 +412,34 @@ static void admin(void *arg)
     }
 }
 
+static void watch_query(void *arg)
+{
+    struct actor *me = arg;
+    while (!me->r->stop) {
+        live_look(me->r->live);
+        os_sleep_ms(1 + (int64_t)sim_random(30));
+    }
+}
+
+static bool has_source(void)
+{
+    for (int i = 0; i < T->ntopics; i++)
+        if (T->topics[i].name[0] == 's' && T->topics[i].state == LIVE)
+            return true;
+    return false;
+}
+
 static void work(struct log *l, struct broker *b)
 {
-    static void (*const ROLES[])(void *) = {producer, producer, producer, hose, consumer, admin};
+    static void (*const ROLES[])(void *) = {producer, producer, producer, hose, consumer, admin, watch_query};
     enum { ROLE_COUNT = sizeof ROLES / sizeof *ROLES };
-    struct run r = {l, b, false, 0, os_mutex_new()};
+    struct run r = {.l = l, .b = b, .lock = os_mutex_new()};
+    struct port port;
+    port_open(&port, b);
+    if (!has_source())
+        create_one(&port, "s");
+    port_close(&port);
+    r.live = live_start(T, l);
     struct actor actors[ROLE_COUNT];
     struct os_thread *threads[ROLE_COUNT];
     for (int i = 0; i < ROLE_COUNT; i++) {
@@ -424,6 +452,7 @@ static void work(struct log *l, struct broker *b)
     r.stop = true;
     for (int i = 0; i < ROLE_COUNT; i++)
         os_thread_join(threads[i]);
+    live_stop(r.live);
     for (int i = 0; i < ROLE_COUNT; i++)
         port_close(&actors[i].port);
     os_mutex_free(r.lock);
@@ -524,6 +553,7 @@ static bool run_seed(uint64_t seed)
 {
     T->image_n = 0;
     T->killed = false;
+    T->query_printed = T->query_done = -1;
     T->ntopics = T->nattempts = 0;
     memset(T->facts_tried, 0, sizeof T->facts_tried);
     memset(T->facts_acked, 0, sizeof T->facts_acked);
@@ -609,10 +639,11 @@ static int all_pass(uint64_t from, uint64_t to)
             failed++;
         }
     printf("powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements and "
-           "%llu commits held, %llu retries, %lld s\n",
+           "%llu commits held, %llu retries, %llu rows of a query, %llu batches again, %lld s\n",
            (unsigned long long)(to - from + 1), (unsigned long long)T->cuts, (unsigned long long)T->opens,
            (unsigned long long)T->recovered_records, (unsigned long long)T->checked_acks,
-           (unsigned long long)T->checked_commits, (unsigned long long)T->retries, (long long)(time(NULL) - start));
+           (unsigned long long)T->checked_commits, (unsigned long long)T->retries, (unsigned long long)T->query_rows,
+           (unsigned long long)T->query_again, (long long)(time(NULL) - start));
     printf("powercut: %llu passed, %llu failed, 0 skipped\n", (unsigned long long)(to - from + 1 - failed),
            (unsigned long long)failed);
     return failed != 0;

@@ -16,7 +16,16 @@
 #include "log/log.h"
 #include "port.h"
 
-enum { TOPICS = 64, PARTS = 4, ATTEMPTS = 60000, PRODUCERS = 3, FACTS = 8, IMAGE_MAX = 192 << 20, CODECS = 5 };
+enum {
+    TOPICS = 64,
+    PARTS = 4,
+    ATTEMPTS = 60000,
+    PRODUCERS = 3,
+    FACTS = 8,
+    QUERY_BATCHES = 1 << 16,
+    IMAGE_MAX = 192 << 20,
+    CODECS = 5
+};
 enum topic_state { CREATING, LIVE, DELETING, DELETED };
 
 struct t_topic { /* one incarnation of a name */
@@ -48,6 +57,8 @@ struct truth {
     int facts_tried[FACTS], facts_acked[FACTS]; /* versions, 0: none */
     int64_t largest_producer_id;
     uint64_t cuts, recovered_records, checked_acks, checked_commits, retries, opens;
+    int64_t query_printed, query_done; /* batches: the last on the console; the last in a progress */
+    uint64_t query_text[QUERY_BATCHES], query_rows, query_again;
     bool quiet;
     bool killed;      /* the last stage ended by a kill */
     uint64_t image_n; /* 0: an empty disk */
