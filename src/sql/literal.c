@@ -347,7 +347,8 @@ static struct node *interval_text(struct parser *p, int first)
 }
 
 /* '1 02:03' DAY TO MINUTE: the fields from..to in order; all but the first have their natural range. */
-static bool split_fields(struct str s, int from, int to, struct interval_sum *sum)
+static bool split_fields(struct str s, int from, int to, struct interval_sum *sum, int *out_of_range_unit,
+                         int64_t *value_there)
 {
     static const int LIMIT[] = {[UNIT_MONTH] = 11, [UNIT_HOUR] = 23, [UNIT_MINUTE] = 59, [UNIT_SECOND] = 59};
     bool negative = s.n && s.p[0] == '-';
@@ -365,8 +366,14 @@ static bool split_fields(struct str s, int from, int to, struct interval_sum *su
         int64_t whole = 0;
         for (size_t i = 0; i < n && value.p[i] != '.'; i++)
             whole = whole < 1000000 ? whole * 10 + (value.p[i] - '0') : whole;
-        if (!n || !isdigit((unsigned char)value.p[0]) || (unit != from && whole > LIMIT[unit]) ||
-            !add_unit(&positive, value, unit))
+        if (!n || !isdigit((unsigned char)value.p[0]))
+            return false;
+        if (unit != from && whole > LIMIT[unit]) {
+            *out_of_range_unit = unit;
+            *value_there = whole;
+            return false;
+        }
+        if (!add_unit(&positive, value, unit))
             return false;
         s = str_sub(s, n, s.n);
         if (unit == to)
@@ -398,6 +405,16 @@ static void interval_format(char *out, size_t n, int from, int to)
     snprintf(out, n, "`[+|-]%s`, `INTERVAL [+|-]'[+|-]%s' %s`", shape, shape, upper);
 }
 
+static void *field_out_of_range(struct parser *p, int at, const char *input, int unit, int64_t value)
+{
+    char msg[96];
+    if (unit == UNIT_MONTH)
+        return PARSE_FAULT(p, at, ERR_INTERVAL_PARSING, {"input", input}, {"interval", "year-month"});
+    snprintf(msg, sizeof msg, "requirement failed: %s %lld outside range [0, %d]", UNITS[unit].one, (long long)value,
+             unit == UNIT_HOUR ? 23 : 59);
+    return PARSE_FAULT(p, at, ERR_INTERVAL_FIELD_RANGE, {"msg", msg});
+}
+
 static struct node *interval_range(struct parser *p, int first, struct str text, bool negative)
 {
     struct interval_sum sum = {0};
@@ -411,7 +428,11 @@ static struct node *interval_range(struct parser *p, int first, struct str text,
     snprintf(input, sizeof input, "%.*s", (int)(text.n < 120 ? text.n : 120), text.p);
     if (!year_month && !day_time)
         return PARSE_FAULT(p, at, ERR_UNSUPPORTED_FROM_TO, {"from", a}, {"to", b}, {"input", input});
-    if (!split_fields(str_trim(text), from, to, &sum)) {
+    int bad = UNIT_NONE;
+    int64_t value = 0;
+    if (!split_fields(str_trim(text), from, to, &sum, &bad, &value)) {
+        if (bad != UNIT_NONE)
+            return field_out_of_range(p, at, input, bad, value);
         interval_format(format, sizeof format, from, to);
         return PARSE_FAULT(p, at, ERR_INTERVAL_UNMATCHED_FORMAT, {"input", input},
                            {"intervalStr", year_month ? "year-month" : "day-time"}, {"supportedFormat", format},
@@ -422,6 +443,24 @@ static struct node *interval_range(struct parser *p, int first, struct str text,
         sum.micros = -sum.micros;
     }
     return interval_node(p, &sum, first);
+}
+
+/* INTERVAL 1.5 DAY, INTERVAL 'x' DAY */
+static void *bad_value(struct parser *p, const struct token *t, int unit)
+{
+    char input[160], word[64];
+    int at = (int)(t - p->tokens), n = (int)(t->value.n < 60 ? t->value.n : 60);
+    bool numeric = n > 0;
+    for (int i = 0; i < n; i++)
+        numeric = numeric && (isdigit((unsigned char)t->value.p[i]) || strchr(" .+-", t->value.p[i]));
+    snprintf(word, sizeof word, "%.*s", n, t->value.p);
+    snprintf(input, sizeof input, " %s %.*s", word, STR_ARG(p->tokens[at + 1].text));
+    if (!numeric)
+        return PARSE_FAULT(p, at, ERR_INTERVAL_NUMBERS_ONLY, {"value", word});
+    p->err = memchr(word, '.', (size_t)n) && unit != UNIT_SECOND
+                 ? FAULT(p->fault, ERR_INTERVAL_FRACTION, {"input", input}, {"unit", UNITS[unit].one})
+                 : FAULT(p->fault, ERR_INTERVAL_UNRECOGNIZED_NUMBER, {"input", input}, {"number", word});
+    return NULL;
 }
 
 /* INTERVAL value unit …; the cursor is behind INTERVAL. */
@@ -447,7 +486,7 @@ struct node *literal_interval(struct parser *p, int first)
         char input[128];
         snprintf(input, sizeof input, "%.*s", (int)(t->value.n < 120 ? t->value.n : 120), t->value.p);
         if (!add_unit(&one, t->value, unit))
-            return PARSE_FAULT(p, first, ERR_INTERVAL_UNRECOGNIZED_NUMBER, {"input", input}, {"number", input});
+            return bad_value(p, t, unit);
         one.micros = negative ? -one.micros : one.micros;
         one.months = negative ? -one.months : one.months;
         int low = one.low < sum.low || !(sum.year_month || sum.day_time) ? one.low : sum.low;
