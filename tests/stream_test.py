@@ -100,11 +100,11 @@ def consume(bootstrap, topic, count):
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
     rows, ended = [], False
     while len(rows) < count and not ended:
-        for message in consumer.consume(1000, 5):
-            if message.error():
-                ended = True
-            else:
-                rows.append(message.value().decode())
+        message = consumer.poll(10)
+        if message is None or message.error():
+            ended = True
+        else:
+            rows.append(message.value().decode())
     consumer.close()
     return rows
 
@@ -113,8 +113,10 @@ def consume(bootstrap, topic, count):
 
 
 class Run:
-    def __init__(self, test, spark, bootstrap):
+    def __init__(self, test, spark, bootstrap, between=None, conf=None):
+        """`between` is called between two runs of the query and gives the session for the next; `conf` are settings for all."""
         self.test, self.spark, self.bootstrap = test, spark, bootstrap
+        self.between, self.conf = between, conf or {}
         self.directory = tempfile.mkdtemp(prefix="penstock-stream-")
         self.out_topic = test.name + "_out"
         self.rows_seen = self.batches_seen = 0
@@ -130,6 +132,8 @@ class Run:
                 if head[0] in ("topic", "produce"):
                     produce(self.bootstrap, head[1], [line for line in body.splitlines() if line.strip()])
                 if head[0] == "run":
+                    if self.between and "run" in " ".join(self.lines):
+                        self.spark = self.between()
                     self.lines.append("run " + " ".join(head[1:]))
                     self.run_query(settings(head), settings(body.split("\n")))
             return self.lines
@@ -143,7 +147,7 @@ class Run:
         return reader.options(**dict({"startingOffsets": "earliest"}, **options)).load()
 
     def run_query(self, how, options):
-        conf = {"spark.sql.shuffle.partitions": "1"}
+        conf = dict({"spark.sql.shuffle.partitions": "1"}, **self.conf)
         conf.update({k: v for k, v in options.items() if k.startswith("spark.")})
         for key, value in conf.items():
             self.spark.conf.set(key, value)
