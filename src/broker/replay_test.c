@@ -417,18 +417,84 @@ static bool parse_line(char *text, struct line *l)
     return true;
 }
 
+enum { OPEN = 8 };
+static struct exchange *waiting[OPEN]; /* requests whose answer has not come up yet */
+static int nwaiting;
+
+static void exchange_free(struct exchange *x)
+{
+    broker_reply_free(&x->reply);
+    free(x);
+}
+
+static void take_request(struct line *l)
+{
+    struct exchange *x = calloc(1, sizeof *x);
+
+    if (nwaiting == OPEN) { /* requests that nobody answers (acks=0) */
+        if (wait_for(waiting[0]))
+            exchange_free(waiting[0]);
+        memmove(waiting, waiting + 1, sizeof waiting - sizeof waiting[0]);
+        nwaiting--;
+    }
+    x->key = l->key;
+    x->version = l->version;
+    waiting[nwaiting++] = x;
+    substitute(l->bytes, l->n);
+    keep_ahead(l->bytes, l->n);
+    broker_request(conn, l->bytes + 4, l->n - 4, respond, x);
+    if (is_silent(x))
+        os_sleep_ms(200); /* acks=0: readers see it when it is on disk, and nobody tells us when */
+}
+
+/* Is request i closed, or, after acks=0, the one before it? */
+static bool closes(int i)
+{
+    return waiting[i]->reply.outcome == BROKER_CLOSE ||
+           (i > 0 && wait_for(waiting[i - 1]) && waiting[i - 1]->reply.outcome == BROKER_CLOSE);
+}
+
+static void take_answer(const char *name, int number, struct line *l)
+{
+    struct exchange *x;
+    int i = nwaiting;
+
+    /* the newest open request of that API, or, where two members wait, the one that was answered */
+    while (i-- > 0 && waiting[i]->key != l->key && strcmp(l->kind, "closed") != 0)
+        ;
+    if (i < 0) {
+        TEST_FAIL_("%s:%d: nothing asked for this answer", name, number);
+        return;
+    }
+    x = waiting[i];
+    if (strcmp(l->kind, "silent") != 0) {
+        if (!wait_for(x)) {
+            TEST_FAIL_("%s:%d: no answer in time", name, number);
+            return;
+        }
+        if (strcmp(l->kind, "closed") != 0)
+            compare(name, number, x, l->version, l->bytes, l->n);
+        else if (!closes(i) && !meant(name, number))
+            TEST_FAIL_("%s:%d: should close the connection", name, number);
+    }
+    memmove(&waiting[i], &waiting[i + 1], (size_t)(nwaiting - i - 1) * sizeof waiting[0]);
+    nwaiting--;
+    if (wait_for(x))
+        exchange_free(x);
+}
+
 static void replay(const char *name)
 {
     char path[128], *text = NULL;
     size_t cap = 0;
-    struct exchange *open[8] = {0}; /* requests whose answer has not come up yet */
-    int nopen = 0, number = 0, compared = 0;
+    int number = 0, answers = 0;
     FILE *file;
 
     snprintf(path, sizeof path, LIVE "%s.golden", name);
     file = fopen(path, "r");
     REQUIRE(file);
     npairs = 0;
+    nwaiting = 0;
     start();
     while (getline(&text, &cap, file) > 0) {
         struct line l = {0};
@@ -437,68 +503,19 @@ static void replay(const char *name)
         if (text[0] == '#' || !parse_line(text, &l))
             continue;
         if (strcmp(l.kind, "request") == 0) {
-            struct exchange *x = calloc(1, sizeof *x);
-
-            if (nopen == 8) { /* requests that nobody answers (acks=0) */
-                if (wait_for(open[0])) {
-                    broker_reply_free(&open[0]->reply);
-                    free(open[0]);
-                }
-                memmove(open, open + 1, sizeof open - sizeof open[0]);
-                nopen--;
-            }
-            x->key = l.key;
-            x->version = l.version;
-            open[nopen++] = x;
-            substitute(l.bytes, l.n);
-            keep_ahead(l.bytes, l.n);
-            broker_request(conn, l.bytes + 4, l.n - 4, respond, x);
-            if (is_silent(x))
-                os_sleep_ms(200); /* acks=0: readers see it when it is on disk, and nobody tells us when */
+            take_request(&l);
         } else {
-            struct exchange *x = NULL;
-            int i = nopen;
-
-            /* the newest open request of that API, or, where two members wait, the one that was answered */
-            while (i-- > 0 && open[i]->key != l.key && strcmp(l.kind, "closed") != 0)
-                ;
-            x = i >= 0 ? open[i] : NULL;
-            if (!x) {
-                TEST_FAIL_("%s:%d: nothing asked for this answer", name, number);
-            } else {
-                memmove(&open[i], &open[i + 1], (size_t)(nopen - i - 1) * sizeof open[0]);
-                nopen--;
-                if (strcmp(l.kind, "silent") == 0) {
-                    compared++;
-                } else if (!wait_for(x)) {
-                    TEST_FAIL_("%s:%d: no answer in time", name, number);
-                } else if (strcmp(l.kind, "closed") == 0) {
-                    /* after acks=0 it is the request before this one that closed it */
-                    bool before = i > 0 && wait_for(open[i - 1]) && open[i - 1]->reply.outcome == BROKER_CLOSE;
-
-                    if (x->reply.outcome != BROKER_CLOSE && !before && !meant(name, number))
-                        TEST_FAIL_("%s:%d: should close the connection", name, number);
-                    compared++;
-                } else {
-                    compare(name, number, x, l.version, l.bytes, l.n);
-                    compared++;
-                }
-                if (x->there) {
-                    broker_reply_free(&x->reply);
-                    free(x);
-                }
-            }
+            take_answer(name, number, &l);
+            answers++;
         }
         free(l.bytes);
     }
     free(text);
     fclose(file);
-    EXPECT(compared > 5);
+    EXPECT(answers > 5);
     stop();
-    for (int i = 0; i < nopen; i++) {
-        broker_reply_free(&open[i]->reply);
-        free(open[i]);
-    }
+    for (int i = 0; i < nwaiting; i++)
+        exchange_free(waiting[i]);
 }
 
 TEST(handshake)
