@@ -5,6 +5,17 @@
 #include <stdlib.h>
 #include <wctype.h>
 
+bool string_row_fails(struct call *c, uint32_t i, struct buf *b)
+{
+    if (call_active(c, i)) {
+        buf_free(b);
+        return true;
+    }
+    buf_clear(b);
+    call_set_null(c, i);
+    return false;
+}
+
 /* -- UTF-8 ------------------------------------------------------------------------------------------------------------------------ */
 size_t utf8_count(struct str s)
 {
@@ -355,6 +366,8 @@ enum err fn_trim(struct call *c)
     return ERR_OK;
 }
 
+enum { TEXT_MAX = 1 << 30 };
+
 /* -- padding, repeating --------------------------------------------------------------------------------------------------------------- */
 static void put_pad(struct buf *out, struct str pad, size_t chars)
 {
@@ -388,6 +401,7 @@ enum err fn_pad(struct call *c)
         size_t have = utf8_count(s);
         if (want < 0)
             want = 0;
+        b.bad = want > TEXT_MAX;
         if ((size_t)want <= have || !pad.n) {
             buf_put(&b, s.p, utf8_skip(s, 0, (size_t)want));
         } else if (right) {
@@ -405,7 +419,9 @@ enum err fn_repeat(struct call *c)
 {
     STRING_ROWS(c, {
         struct str s = CALL_STR(c, 0, i);
-        for (int64_t k = CALL_I32(c, 1, i); k > 0 && s.n && !b.bad; k--)
+        int64_t k = CALL_I32(c, 1, i);
+        b.bad = k > 0 && s.n > TEXT_MAX / (size_t)k; /* before the work, not after a gigabyte of it */
+        for (; k > 0 && s.n && !b.bad; k--)
             buf_str(&b, s);
     });
     return ERR_OK;

@@ -24,6 +24,9 @@ struct str utf8_case(struct arena *a, struct str s, bool upper);
 /* Java's substring by code points: [from, to). */
 struct str utf8_sub(struct str s, int64_t from, int64_t to);
 
+/* An overlong text is an error of its row (of an inactive row: NULL). */
+bool string_row_fails(struct call *c, uint32_t i, struct buf *b);
+
 /* for every live row: BODY sees i and writes into `b`, which becomes the row's text. */
 #define STRING_ROWS(c, BODY)                                                                                           \
     do {                                                                                                               \
@@ -32,11 +35,9 @@ struct str utf8_sub(struct str s, int64_t from, int64_t to);
             if (!call_live((c), i))                                                                                    \
                 continue;                                                                                              \
             buf_clear(&b);                                                                                             \
-            BODY if (b.bad)                                                                                            \
-            {                                                                                                          \
-                buf_free(&b);                                                                                          \
+            BODY;                                                                                                      \
+            if (b.bad && string_row_fails((c), i, &b))                                                                 \
                 return FAULT((c)->ev->fault, ERR_LIMIT, {"what", "a text"}, {"limit", "1 GiB"});                       \
-            }                                                                                                          \
             (c)->out->data.str[i] = arena_str((c)->ev->arena, buf_view(&b));                                           \
         }                                                                                                              \
         buf_free(&b);                                                                                                  \
