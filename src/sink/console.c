@@ -93,7 +93,7 @@ static enum err commit(struct sink *base, struct fault *f)
     struct buf text = {0};
     join(s, &all);
     buf_fmt(&text, "%sBatch: %" PRId64 "\n%s", RULE, base->batch_id, RULE);
-    sink_show(&text, &all, (uint32_t)s->limit, s->truncate ? 20 : 0, false, base->zone);
+    show_text(&text, &all, (uint32_t)s->limit, s->truncate ? 20 : 0, false, base->zone);
     buf_u8(&text, '\n');
     if (text.bad) {
         buf_free(&text);

@@ -34,13 +34,6 @@ void sink_close(struct sink *s);
 struct str sink_description(struct sink *s, struct arena *a); /* as in Spark's progress */
 bool sink_is_visible(const struct sink *s); /* console: output at most every 100 ms unless a trigger says otherwise */
 
-/* The console sink prints with the text of DataFrame.show(). */
-static inline void sink_show(struct buf *out, const struct batch_cols *rows, uint32_t limit, int truncate,
-                             bool vertical, const struct zone *zone)
-{
-    show_text(out, rows, limit, truncate, vertical, zone);
-}
-
 struct memory_tables *memory_tables_new(void);
 void memory_tables_free(struct memory_tables *t);
 /* A snapshot of a table as a REL_LOCAL tree in the arena; NULL when there is none. */
