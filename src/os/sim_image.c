@@ -218,14 +218,17 @@ static void load_file(struct loader *l, struct node *n)
     uint64_t size = load_u64(l);
     sim_node_room(n, size);
     sim_node_resize(n, size);
-    memcpy(n->bytes[0], l->at, size);
+    if (size)
+        memcpy(n->bytes[0], l->at, size);
     l->at += size;
     sim_node_synced(n);
     if ((size = load_u64(l)) == UINT64_MAX)
         return;
     sim_node_room(n, size);
-    memset(n->bytes[1], 0, n->cap);
-    memcpy(n->bytes[1], l->at, size);
+    if (n->cap)
+        memset(n->bytes[1], 0, n->cap);
+    if (size)
+        memcpy(n->bytes[1], l->at, size);
     l->at += size;
     n->size[1] = size;
     for (uint64_t page = 0; page * PAGE < n->cap; page++)
