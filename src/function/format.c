@@ -302,6 +302,7 @@ enum err bind_zero(struct bind_call *bc)
 
 enum err fn_uuid(struct call *c)
 {
+    c->ev->random_state += (uint64_t)c->ev->now_us * 0xD1342543DE82EF95u; /* another run, other ids */
     for (uint32_t i = 0; i < c->n; i++) {
         uint64_t x[2];
         for (int k = 0; k < 2; k++) {

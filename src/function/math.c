@@ -493,7 +493,7 @@ enum err fn_conv(struct call *c)
     return ERR_OK;
 }
 
-/* -- random numbers: seeded by the query, another sequence per batch ------------------------------------------------------------------ */
+/* -- random numbers: another sequence per batch ------------------------------------------------------------------ */
 enum err bind_rand(struct bind_call *bc)
 {
     enum err err = bind_args(bc, "L");
@@ -511,7 +511,14 @@ static double uniform(uint64_t *state)
 
 enum err fn_rand(struct call *c)
 {
-    uint64_t *state = &c->ev->random_state;
+    /* With a seed: the same numbers in every run, and in every call with that seed. Without: by the query's time. */
+    uint64_t seeded = c->ev->random_state, *state = &c->ev->random_state;
+    if (c->e->nargs > 0) {
+        seeded ^= (uint64_t)(col_valid(&c->args[0], 0) ? CALL_I64(c, 0, 0) : 0) * 0xD1342543DE82EF95u;
+        state = &seeded;
+    } else {
+        *state += (uint64_t)c->ev->now_us * 0xD1342543DE82EF95u;
+    }
     for (uint32_t i = 0; i < c->n; i++) {
         double u = uniform(state);
         c->out->data.f64[i] = c->e->fn->op ? sqrt(-2 * log(1 - u)) * cos(2 * M_PI * uniform(state)) : u;

@@ -1,5 +1,7 @@
 #include "operator/operator_int.h"
 
+#include "base/map.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -74,9 +76,16 @@ void op_close(struct op *op)
     free(op);
 }
 
+/* Random functions start anew with every batch: from where in the plan and in the rows it is, so that no batch repeats another. */
 struct eval op_eval(const struct op *op, const struct batch_cols *in, struct fault *f)
 {
-    return (struct eval){.arena = op->arena, .in = in, .now_us = op->env->now_us, .zone = op->env->zone, .fault = f};
+    uint64_t at[] = {op->rows, op->child ? op->child->rows : 0, op->node ? (uint64_t)op->node->id : 0};
+    return (struct eval){.arena = op->arena,
+                         .in = in,
+                         .now_us = op->env->now_us,
+                         .zone = op->env->zone,
+                         .random_state = hash_bytes(at, sizeof at, 1),
+                         .fault = f};
 }
 
 struct batch_cols *op_batch(struct op *op, uint32_t n)

@@ -65,6 +65,19 @@ def first_steps():
 
 
 @case
+def random_values_do_not_repeat():
+    """Batches of rows, calls and runs draw different numbers; a seed draws the same ones again."""
+    with session() as spark:
+        df = spark.range(10000)
+        ids = df.select(F.expr("uuid()").alias("u")).distinct().count()
+        equal(ids, 10000, "different uuids")
+        equal(df.select(F.expr("rand()").alias("r")).distinct().count(), 10000, "different numbers")
+        seeded = [df.select(F.rand(42).alias("r")).agg(F.sum("r")).collect() for _ in range(2)]
+        equal(seeded[0], seeded[1], "the same seed")
+        equal(df.select(F.rand(42).alias("r")).distinct().count(), 10000, "different numbers of one seed")
+
+
+@case
 def sessions_are_apart():
     with session() as one, session() as two:
         one.range(1).createOrReplaceTempView("v")
