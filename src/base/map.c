@@ -40,10 +40,11 @@ uint64_t hash_bytes(const void *data, size_t n, uint64_t seed)
     return mix(mix((n ? load(p, n) : 0) ^ 0xe7037ed1a0b428dbu, h), h ^ 0x589965cc75374cc3u);
 }
 
-/* The table's own address salts the hash: unpredictable enough under ASLR, and no clock or file is needed. */
-static uint64_t map_hash(const struct map *m, struct str key)
+uint64_t map_salt = 0x2545f4914f6cdd1du;
+
+static uint64_t map_hash(struct str key)
 {
-    return hash_bytes(key.p, key.n, (uint64_t)(uintptr_t)&hash_bytes) + (m == NULL);
+    return hash_bytes(key.p, key.n, map_salt);
 }
 
 static struct map_slot *probe(const struct map *m, struct str key, uint64_t h)
@@ -85,7 +86,7 @@ void *map_get(const struct map *m, struct str key)
 {
     if (!m->cap)
         return NULL;
-    struct map_slot *s = probe(m, key, map_hash(m, key) | 1);
+    struct map_slot *s = probe(m, key, map_hash(key) | 1);
     return s->key ? s->value : NULL;
 }
 
@@ -93,7 +94,7 @@ void *map_put(struct map *m, struct str key, void *value)
 {
     if ((m->n + m->dead + 1) * 2 > m->cap)
         rehash(m);
-    uint64_t h = map_hash(m, key) | 1;
+    uint64_t h = map_hash(key) | 1;
     struct map_slot *s = probe(m, key, h);
     if (s->key) {
         void *was = s->value;
@@ -115,7 +116,7 @@ void *map_del(struct map *m, struct str key)
 {
     if (!m->cap)
         return NULL;
-    struct map_slot *s = probe(m, key, map_hash(m, key) | 1);
+    struct map_slot *s = probe(m, key, map_hash(key) | 1);
     if (!s->key)
         return NULL;
     void *was = s->value;

@@ -2,7 +2,8 @@
  * map: byte-string keys to pointers, open addressing, insertion-ordered iteration not promised.
  *
  * For catalogues and tables of named things (topics, sessions, members), not for the data path. Keys are copied.
- * Not thread-safe; the owner locks. Hash is seeded per process, so that hostile names cannot line up.
+ * Not thread-safe; the owner locks. The program sets map_salt to a random number before its first
+ * map, so that hostile names cannot line up; tests and the simulator leave it, so that the order of iteration replays.
  */
 #ifndef PENSTOCK_BASE_MAP_H
 #define PENSTOCK_BASE_MAP_H
@@ -20,6 +21,8 @@ struct map {
     struct map_slot *slots;
     size_t cap, n, dead;
 };
+
+extern uint64_t map_salt;
 
 void map_free(struct map *m); /* frees keys and table, not values */
 void *map_get(const struct map *m, struct str key);

@@ -1,5 +1,8 @@
 #include "cli/cli.h"
 
+#include "base/map.h"
+#include "os/os.h"
+
 #include <stdio.h>
 
 static int cmd_help(const struct cli_command *self, int argc, char **argv);
@@ -107,6 +110,7 @@ int cmd_version(const struct cli_command *self, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    os_random(&map_salt, sizeof map_salt);
     if (argc < 2) {
         overview(stderr);
         return CLI_USAGE;

@@ -282,8 +282,14 @@ static enum err recover_partition(struct log_partition *p, const struct recovery
     if (!e && !p->segments.n)
         return fresh_dir(p, recovery_point, f);
     if (!e && partition_active(p)->base_offset > recovery_point && !keep_tail) {
-        offline(p, "its first segment begins above the recovery point");
-        return ERR_OK;
+        if (recovery_point > p->log_start) {
+            offline(p, "its first segment begins above the recovery point");
+            return ERR_OK;
+        }
+        /* A later segment's unsynced name survived and the first one's did not: all that they held is in the journal. */
+        while (p->segments.n)
+            segment_free(p->segments.p[--p->segments.n]), STAT_ADD(p->log, segments, (uint64_t)-1);
+        return fresh_dir(p, recovery_point, f);
     }
     p->dir_dirty = p->dir_dirty || !clean;
     p->meta_synced = clean;

@@ -10,6 +10,7 @@
 #include "live.h"
 #include "truth.h"
 
+#include "base/map.h"
 #include "os/sim.h"
 
 #include <signal.h>
@@ -531,6 +532,7 @@ static void stage(uint64_t seed, int number)
     };
     os_log_level(aloud ? OS_INFO : OS_ERROR + 1);
     alarm(CHILD_SECONDS);
+    map_salt = seed * 0x9e3779b97f4a7c15u; /* the order of maps is a matter of the seed, too */
     sim_start(&o);
     struct broker *b;
     if (number == STAGES) {
