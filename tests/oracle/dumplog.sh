@@ -10,7 +10,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=$1
 "$here/setup.sh" kafka
-mapfile -t logs < <(find "$data" -name '*.log' -path '*-[0-9]*/*' | sort)
+mapfile -t logs < <(find "$data" -mindepth 2 -maxdepth 2 -name '*.log' | sort)
 [ ${#logs[@]} -gt 0 ] || { echo "no segment below $data" >&2; exit 1; }
 
 out=$(mktemp -d)
@@ -31,7 +31,7 @@ wrong() {
 failed=0
 dump "$(list "${logs[@]}")" >"$out/logs" 2>"$out/errors" || wrong "kafka-dump-log failed on a log"
 for kind in index timeindex snapshot; do
-    mapfile -t files < <(find "$data" -name "*.$kind" -path '*-[0-9]*/*' -size +0 | sort)
+    mapfile -t files < <(find "$data" -mindepth 2 -maxdepth 2 -name "*.$kind" -size +0 | sort)
     [ ${#files[@]} -eq 0 ] || dump "$(list "${files[@]}")" >"$out/$kind" 2>>"$out/errors" || wrong "kafka-dump-log failed on a $kind"
 done
 # 4.3.1's deep iteration calls the first batch of every segment but a partition's first "non-consecutive": it starts from -1. It
