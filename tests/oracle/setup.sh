@@ -66,6 +66,8 @@ jars() {
     want=$(sha256sum <"$pom")
     stamped "$dir/.pom" "$want" && return 0
     need_debian 'mvn --version' maven openjdk-17-jre-headless
+    # Java keeps its own list of authorities: let it have those that the administrator added to the system's.
+    [ "$(id -u)" != 0 ] || update-ca-certificates --fresh >/dev/null 2>&1 || true
     rm -rf "$dir"
     mkdir -p "$dir"
     mvn -q -B -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
