@@ -433,14 +433,10 @@ enum err fn_flatten(struct call *c)
     return ERR_OK;
 }
 
-/* concat of arrays: concat(string …) is in string.c */
-enum err bind_concat_arrays(struct bind_call *bc)
+/* Every argument becomes a t, and so does the result. */
+static enum err bind_all_to(struct bind_call *bc, const struct type *t)
 {
     struct expr *e = bc->e;
-    const struct type *t;
-    if (!type_common_of(bc->b, e->args, e->nargs, &t) || t->id != TYPE_ARRAY)
-        return BIND_FAULT(bc, ERR_MISMATCH_DATA_DIFF_TYPES, {"functionName", "`concat`"},
-                          {"dataType", type_list(bc->b->arena, e->args, e->nargs, "(", " or ", ")")});
     for (int i = 0; i < e->nargs; i++) {
         enum err err = coerce_to(bc->b, &e->args[i], t, bc->f);
         if (err)
@@ -449,6 +445,17 @@ enum err bind_concat_arrays(struct bind_call *bc)
     e->type = t;
     e->nullable = expr_args_nullable(e);
     return ERR_OK;
+}
+
+/* concat of arrays: concat(string …) is in string.c */
+enum err bind_concat_arrays(struct bind_call *bc)
+{
+    struct expr *e = bc->e;
+    const struct type *t;
+    if (!type_common_of(bc->b, e->args, e->nargs, &t) || t->id != TYPE_ARRAY)
+        return BIND_FAULT(bc, ERR_MISMATCH_DATA_DIFF_TYPES, {"functionName", "`concat`"},
+                          {"dataType", type_list(bc->b->arena, e->args, e->nargs, "(", " or ", ")")});
+    return bind_all_to(bc, t);
 }
 
 enum err fn_concat_arrays(struct call *c)
@@ -673,14 +680,7 @@ enum err bind_map_concat(struct bind_call *bc)
     if (!type_common_of(bc->b, e->args, e->nargs, &t) || t->id != TYPE_MAP)
         return BIND_FAULT(bc, ERR_MISMATCH_MAP_CONCAT_DIFF_TYPES, {"functionName", "`map_concat`"},
                           {"dataType", type_list(bc->b->arena, e->args, e->nargs, "[", ", ", "]")});
-    for (int i = 0; i < e->nargs; i++) {
-        enum err err = coerce_to(bc->b, &e->args[i], t, bc->f);
-        if (err)
-            return err;
-    }
-    e->type = t;
-    e->nullable = expr_args_nullable(e);
-    return ERR_OK;
+    return bind_all_to(bc, t);
 }
 
 enum err fn_map_concat(struct call *c)

@@ -71,7 +71,6 @@ struct expr *expr_literal(struct bind *b, const struct column *value, bool value
         return expr_literal(b, &c, false);                                                                             \
     }
 LIT(expr_lit_i32, TYPE_INT, i32, int32_t)
-LIT(expr_lit_i64, TYPE_LONG, i64, int64_t)
 LIT(expr_lit_str, TYPE_STRING, str, struct str)
 LIT(expr_lit_bool, TYPE_BOOLEAN, boolean, bool)
 

@@ -1,6 +1,8 @@
 /* format_string, format_number; raise_error and other small ones. */
 #include "function/string_int.h"
 
+#include "base/random.h"
+
 #include <stdio.h>
 
 /* -- format_string: java.util.Formatter ---------------------------------------------------------------------------------------------- */
@@ -305,11 +307,8 @@ enum err fn_uuid(struct call *c)
     c->ev->random_state += (uint64_t)c->ev->now_us * 0xD1342543DE82EF95u; /* another run, other ids */
     for (uint32_t i = 0; i < c->n; i++) {
         uint64_t x[2];
-        for (int k = 0; k < 2; k++) {
-            uint64_t z = c->ev->random_state += 0x9E3779B97F4A7C15u;
-            z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-            x[k] = (z ^ z >> 27) * 0x94D049BB133111EBu;
-        }
+        for (int k = 0; k < 2; k++)
+            x[k] = random_next(&c->ev->random_state);
         x[0] = (x[0] & ~0xF000ull) | 0x4000;
         x[1] = (x[1] & ~(3ull << 62)) | 2ull << 62;
         c->out->data.str[i] = arena_fmt(c->ev->arena, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(x[0] >> 32),

@@ -74,7 +74,6 @@ struct bind {
 struct expr *expr_column(struct bind *b, int ordinal, struct str name, const struct type *t, bool nullable);
 struct expr *expr_literal(struct bind *b, const struct column *value, bool value_is_null);
 struct expr *expr_lit_i32(struct bind *b, int32_t v);
-struct expr *expr_lit_i64(struct bind *b, int64_t v);
 struct expr *expr_lit_str(struct bind *b, struct str v);
 struct expr *expr_lit_bool(struct bind *b, bool v);
 struct expr *expr_null(struct bind *b, const struct type *t);

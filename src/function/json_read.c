@@ -61,11 +61,6 @@ enum err json_schema_new(struct arena *a, const struct type *type, const struct 
     return e ? e : compile(a, o->timestamp_ntz_format, &s->timestamp_ntz, f);
 }
 
-const struct type *json_schema_type(const struct json_schema *s)
-{
-    return s->type;
-}
-
 const struct json_schema *json_schema_prune(struct arena *a, const struct json_schema *s, const bool *wanted)
 {
     if (s->options.failfast || (s->corrupt >= 0 && wanted[s->corrupt]))

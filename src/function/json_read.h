@@ -22,7 +22,6 @@ struct json_options {
 };
 CHECK enum err json_schema_new(struct arena *a, const struct type *type, const struct json_options *o,
                                const struct json_schema **out, struct fault *f);
-const struct type *json_schema_type(const struct json_schema *s);
 /* The same schema reading only some fields; NULL where every field matters (FAILFAST, a corrupt record column that is used). */
 const struct json_schema *json_schema_prune(struct arena *a, const struct json_schema *s, const bool *wanted);
 /* One value for each of the first n rows of the STRING column `in`; errors (FAILFAST) only for rows that are active (NULL: all). */

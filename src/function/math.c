@@ -1,6 +1,8 @@
 /* Mathematics: functions of doubles, rounding, number texts in other bases. */
 #include "function/table_int.h"
 
+#include "base/random.h"
+
 #include <stdlib.h>
 
 /* -- functions of one and two doubles ---------------------------------------------------------------------------------------- */
@@ -501,14 +503,6 @@ enum err bind_rand(struct bind_call *bc)
     return err;
 }
 
-static double uniform(uint64_t *state)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
-}
-
 enum err fn_rand(struct call *c)
 {
     /* With a seed: the same numbers in every run, and in every call with that seed. Without: by the query's time. */
@@ -520,8 +514,8 @@ enum err fn_rand(struct call *c)
         *state += (uint64_t)c->ev->now_us * 0xD1342543DE82EF95u;
     }
     for (uint32_t i = 0; i < c->n; i++) {
-        double u = uniform(state);
-        c->out->data.f64[i] = c->e->fn->op ? sqrt(-2 * log(1 - u)) * cos(2 * M_PI * uniform(state)) : u;
+        double u = random_unit(state);
+        c->out->data.f64[i] = c->e->fn->op ? sqrt(-2 * log(1 - u)) * cos(2 * M_PI * random_unit(state)) : u;
     }
     return ERR_OK;
 }

@@ -86,8 +86,6 @@ CHECK enum err segment_load_max_ts(struct segment *s, struct fault *f);
 CHECK enum err segment_position(struct segment *s, int64_t offset, uint64_t *position, struct fault *f);
 /* An offset at or before the first record with a timestamp >= ts_ms. */
 CHECK enum err segment_time_offset(struct segment *s, int64_t ts_ms, int64_t *offset, struct fault *f);
-/* Forget everything past `size` bytes; indexes in memory are rebuilt by the caller. */
-CHECK enum err segment_cut(struct segment *s, uint64_t size, struct fault *f);
 /* Remove the three files. */
 CHECK enum err segment_unlink(struct segment *s, struct fault *f);
 

@@ -291,19 +291,6 @@ enum err segment_time_offset(struct segment *s, int64_t ts_ms, int64_t *offset, 
     return ERR_OK;
 }
 
-enum err segment_cut(struct segment *s, uint64_t size, struct fault *f)
-{
-    enum err e = os_truncate(s->file, size, f);
-    if (e)
-        return e;
-    s->size = s->reserved = size;
-    s->index.n = s->times.n = s->index_written = s->times_written = 0;
-    s->max_ts = s->max_ts_offset = s->made_ms = -1;
-    s->since_index = 0;
-    s->dirty = true;
-    return ERR_OK;
-}
-
 enum err segment_unlink(struct segment *s, struct fault *f)
 {
     static const char *const EXT[] = {".log", ".index", ".timeindex"};

@@ -1,6 +1,8 @@
 /* Operators that look at one batch at a time: project, filter, watermark, sample. */
 #include "operator/operator_int.h"
 
+#include "base/random.h"
+
 static enum err project_next(struct op *op, struct batch_cols **out, struct fault *f)
 {
     struct batch_cols *in;
@@ -96,17 +98,8 @@ OP_BUILDER(op_watermark)
 
 struct sample {
     struct op op;
-    uint64_t state;
+    uint64_t state; /* begins with the plan's seed: a rerun picks the same rows (others than Spark's XORShift) */
 };
-
-/* splitmix64: the plan carries the seed, so a rerun picks the same rows. (Which rows differs from Spark's XORShift.) */
-static double sample_draw(struct sample *s)
-{
-    uint64_t z = s->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
-}
 
 static enum err sample_next(struct op *op, struct batch_cols **out, struct fault *f)
 {
@@ -119,7 +112,7 @@ static enum err sample_next(struct op *op, struct batch_cols **out, struct fault
         arena_reset(op->arena);
         uint32_t *rows = ARENA_ARRAY(op->arena, in->n + 1u, uint32_t), n = 0;
         for (uint32_t i = 0; i < in->n; i++) {
-            double draw = sample_draw(s) - op->node->fraction_from;
+            double draw = random_unit(&s->state) - op->node->fraction_from;
             if (draw >= 0 && draw < op->node->fraction)
                 rows[n++] = i;
         }

@@ -565,8 +565,3 @@ const char *checkpoint_dir(const struct checkpoint *c)
 {
     return c->dir;
 }
-
-const char *checkpoint_query_id(const struct checkpoint *c)
-{
-    return c->id;
-}

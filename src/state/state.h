@@ -68,7 +68,6 @@ void checkpoint_fact_set(struct checkpoint *c, uint32_t number, struct str text)
 struct str checkpoint_fact(const struct checkpoint *c, uint32_t number); /* n 0: none */
 void checkpoint_close(struct checkpoint *c); /* a clean stop: writes the exports exactly; NULL allowed */
 const char *checkpoint_dir(const struct checkpoint *c);
-const char *checkpoint_query_id(const struct checkpoint *c);
 /* Append one change to a text for checkpoint_commit. store: which keyed table of the query (its plan node's id). */
 void state_change_put(struct buf *b, uint32_t store, struct str key, struct str value);
 void state_change_remove(struct buf *b, uint32_t store, struct str key);

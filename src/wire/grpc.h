@@ -73,8 +73,6 @@ void grpc_goaway(struct grpc_conn *c);
 
 struct str grpc_path(const struct grpc_call *call);    /* "/spark.connect.SparkConnectService/Config" */
 int64_t grpc_timeout_ms(const struct grpc_call *call); /* the client's grpc-timeout, rounded up; -1: none */
-struct grpc_conn *grpc_call_conn(struct grpc_call *call);
-void *grpc_conn_arg(struct grpc_conn *c);
 void *grpc_state(struct grpc_call *call);
 void grpc_set_state(struct grpc_call *call, void *state);
 uint64_t grpc_call_id(const struct grpc_call *call);                /* unique in the process */

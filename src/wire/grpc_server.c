@@ -65,16 +65,6 @@ int64_t grpc_timeout_ms(const struct grpc_call *call)
     return call->timeout_ms;
 }
 
-struct grpc_conn *grpc_call_conn(struct grpc_call *call)
-{
-    return call->conn;
-}
-
-void *grpc_conn_arg(struct grpc_conn *c)
-{
-    return c->arg;
-}
-
 void *grpc_state(struct grpc_call *call)
 {
     return call->state;

@@ -44,7 +44,6 @@ struct failure {
 struct session;
 /* Fill *x from a fault. The session (NULL allowed) remembers it for FetchErrorDetails. */
 void failure_of(struct failure *x, const struct fault *f, struct session *s);
-void failure_plain(struct failure *x, enum grpc_code code, const char *text);
 void failure_free(struct failure *x);
 /* The error that the session remembers under an id, if it does, as FetchErrorDetails tells it. */
 void failure_details(struct session *s, const char *id, struct arena *a,

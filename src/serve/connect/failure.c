@@ -214,12 +214,6 @@ void failure_of(struct failure *x, const struct fault *f, struct session *s)
     arena_free(a);
 }
 
-void failure_plain(struct failure *x, enum grpc_code code, const char *text)
-{
-    *x = (struct failure){.code = code};
-    x->message = copy(str_of(text), &x->message_n);
-}
-
 void failure_free(struct failure *x)
 {
     free(x->message);
