@@ -1,5 +1,7 @@
 #include "base/arena.h"
 
+#include "base/memory.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +23,7 @@ struct arena {
 
 struct arena *arena_new(size_t limit_bytes)
 {
-    struct arena *a = calloc(1, sizeof *a);
-    if (!a)
-        abort();
+    struct arena *a = memory_must(calloc(1, sizeof *a), "an arena");
     a->limit = limit_bytes;
     return a;
 }
@@ -103,8 +103,9 @@ void *arena_alloc(struct arena *a, size_t size)
 {
     void *p = arena_try(a, size);
     if (!p) {
-        fprintf(stderr, "penstock: arena exhausted at %zu bytes of %zu\n", a->held, a->limit);
-        abort();
+        char what[96];
+        snprintf(what, sizeof what, "%zu bytes of an arena that holds %zu of at most %zu", size, a->held, a->limit);
+        memory_out(what);
     }
     return memset(p, 0, size);
 }
@@ -113,7 +114,7 @@ void *arena_array(struct arena *a, size_t n, size_t size)
 {
     size_t total;
     if (__builtin_mul_overflow(n, size, &total))
-        abort();
+        memory_out("an array");
     return arena_alloc(a, total);
 }
 

@@ -10,7 +10,7 @@
  * Limits: `limit_bytes` bounds the sum of all blocks. An allocation over the limit, or one that malloc refuses, returns
  * NULL from arena_try; arena_alloc does the same after setting `failed`, so that a builder may run on and ask once at its
  * end ("read on, ask once") only when it never dereferences: use arena_try where the size comes from outside.
- * arena_alloc of small fixed-size pieces aborts the process when malloc itself refuses (no limit set).
+ * arena_alloc of small fixed-size pieces stops the process (base/memory.h) when malloc itself refuses (no limit set).
  * An arena belongs to one thread at a time.
  */
 #ifndef PENSTOCK_BASE_ARENA_H
@@ -30,9 +30,9 @@ size_t arena_bytes(const struct arena *a);
 
 /* 16-byte aligned, uninitialised. NULL over the limit or out of memory. */
 void *arena_try(struct arena *a, size_t size_bytes) __attribute__((malloc, warn_unused_result));
-/* 16-byte aligned, zeroed; aborts where arena_try would fail: for small, bounded pieces (tree nodes, names). */
+/* 16-byte aligned, zeroed; memory_out where arena_try would fail: for small, bounded pieces (tree nodes, names). */
 void *arena_alloc(struct arena *a, size_t size_bytes) __attribute__((malloc, returns_nonnull));
-/* n * size without overflow, zeroed; aborts as arena_alloc does. */
+/* n * size without overflow, zeroed; memory_out as arena_alloc does. */
 void *arena_array(struct arena *a, size_t n, size_t size_bytes) __attribute__((returns_nonnull));
 
 struct str arena_str(struct arena *a, struct str s); /* a copy, with a NUL after it for debuggers */

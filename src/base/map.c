@@ -1,17 +1,16 @@
 #include "base/map.h"
+
+#include "base/memory.h"
 #include "base/vec.h"
 
-#include <stdio.h>
 
 void *vec_grow_(void *p, size_t *cap, size_t need, size_t elem)
 {
     size_t c = *cap ? *cap * 2 : 8, bytes;
     if (c < need)
         c = need;
-    if (__builtin_mul_overflow(c, elem, &bytes) || !(p = realloc(p, bytes))) {
-        fprintf(stderr, "penstock: out of memory growing a vector to %zu\n", need);
-        abort();
-    }
+    if (__builtin_mul_overflow(c, elem, &bytes) || !(p = realloc(p, bytes)))
+        memory_out("a vector");
     *cap = c;
     return p;
 }
@@ -65,9 +64,7 @@ static void rehash(struct map *m)
     while (m->cap < old.n * 4)
         m->cap *= 2;
     m->dead = 0;
-    m->slots = calloc(m->cap, sizeof *m->slots);
-    if (!m->slots)
-        abort();
+    m->slots = memory_must(calloc(m->cap, sizeof *m->slots), "a map");
     for (size_t i = 0; i < old.cap; i++)
         if (old.slots[i].key)
             *probe(m, str_make(old.slots[i].key, old.slots[i].key_n), old.slots[i].hash) = old.slots[i];
@@ -101,9 +98,7 @@ void *map_put(struct map *m, struct str key, void *value)
         s->value = value;
         return was;
     }
-    char *k = malloc(key.n + 1);
-    if (!k)
-        abort();
+    char *k = memory_must(malloc(key.n + 1), "a map's key");
     if (key.n)
         memcpy(k, key.p, key.n);
     k[key.n] = 0;

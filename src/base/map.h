@@ -26,7 +26,7 @@ extern uint64_t map_salt;
 
 void map_free(struct map *m); /* frees keys and table, not values */
 void *map_get(const struct map *m, struct str key);
-/* Set key to value (not NULL); returns the value it replaced, or NULL. Aborts when out of memory. */
+/* Set key to value (not NULL); returns the value it replaced, or NULL. memory_out when there is none. */
 void *map_put(struct map *m, struct str key, void *value);
 void *map_del(struct map *m, struct str key); /* returns the removed value or NULL */
 /* Iterate: for (size_t i = 0; (s = map_next(m, &i));) … deletion of the current entry is allowed. */

@@ -4,7 +4,7 @@
  *   struct { int *p; size_t n, cap; } v = {0};
  *   vec_push(&v, 7);  v.p[0];  vec_free(&v);
  *
- * Growth doubles; out of memory aborts, so sizes that come from outside are checked before.
+ * Growth doubles; out of memory stops the process (base/memory.h), so sizes that come from outside are checked before.
  */
 #ifndef PENSTOCK_BASE_VEC_H
 #define PENSTOCK_BASE_VEC_H

@@ -1,6 +1,8 @@
 /* Start and stop, a request's way from frame to reply, and the handlers that need nothing else. */
 #include "broker/broker_int.h"
 
+#include "base/memory.h"
+
 #include <stdio.h>
 
 /* -- connections ------------------------------------------------------------------------------------------------- */
@@ -156,7 +158,7 @@ static void reply_as(struct request *rq, int16_t version, bool flexible, const v
     r.npieces = sp.n;
     r.pieces = sp.n ? calloc(sp.n, sizeof *r.pieces) : NULL;
     if (sp.n && !r.pieces)
-        abort();
+        memory_out("a response");
     for (size_t i = 0; i < sp.n; i++)
         r.pieces[i] = (struct broker_piece){sp.p[i].at, sp.p[i].bytes, slices[i]};
     free(sp.p);
@@ -242,7 +244,7 @@ static struct request *request_new(struct broker_conn *c, void (*respond)(void *
     struct request *rq = calloc(1, sizeof *rq);
 
     if (!rq)
-        abort();
+        memory_out("a request");
     *rq = (struct request){.b = c->b, .conn = c, .respond = respond, .arg = arg};
     atomic_fetch_add(&c->refs, 1);
     rq->in = arena_new(DECODE_LIMIT_BYTES);

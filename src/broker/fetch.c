@@ -9,6 +9,8 @@
  */
 #include "broker/broker_int.h"
 
+#include "base/memory.h"
+
 struct fetch {
     struct request *rq;
     struct fetch_plan plan;
@@ -371,7 +373,7 @@ void handle_fetch(struct request *rq)
     int64_t wait_ms = q->max_wait_ms > 0 ? q->max_wait_ms : 0;
 
     if (!f)
-        abort();
+        memory_out("a fetch");
     atomic_fetch_add(&rq->b->fetch_requests, 1);
     f->rq = rq;
     f->refs = 1;

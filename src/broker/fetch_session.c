@@ -5,6 +5,8 @@
  */
 #include "broker/broker_int.h"
 
+#include "base/memory.h"
+
 struct session_part {
     struct str topic; /* malloc'ed */
     struct os_uuid topic_id;
@@ -104,7 +106,7 @@ static struct str str_dup(struct str s)
     char *p = malloc(s.n + 1);
 
     if (!p)
-        abort();
+        memory_out("a fetch session");
     memcpy(p, s.p, s.n);
     return str_make(p, s.n);
 }

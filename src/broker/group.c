@@ -1,6 +1,8 @@
 /* The state machine of a classic consumer group. Everything here runs with the groups' lock held. */
 #include "broker/group_int.h"
 
+#include "base/memory.h"
+
 #include <stdio.h>
 
 int64_t clock_ms(void)
@@ -16,7 +18,7 @@ struct str own(struct str s)
         return s;
     p = malloc(s.n + 1);
     if (!p)
-        abort();
+        memory_out("a group");
     memcpy(p, s.p, s.n);
     p[s.n] = 0;
     return str_make(p, s.n);
@@ -54,7 +56,7 @@ struct group *group_make(struct broker *b, struct str id)
     struct group *g = calloc(1, sizeof *g);
 
     if (!g)
-        abort();
+        memory_out("a group");
     g->id = own(id.p ? id : STR(""));
     g->since_ms = os_now_ms();
     map_put(&b->groups->by_id, g->id, g);
@@ -163,7 +165,7 @@ struct member *group_add(struct broker *b, struct group *g, struct str id, struc
     struct member *m = calloc(1, sizeof *m);
 
     if (!m)
-        abort();
+        memory_out("a member");
     m->id = own(id);
     m->instance = own(q->group_instance_id);
     m->assignment = own(STR(""));

@@ -1,6 +1,8 @@
 /* The requests of group membership: JoinGroup, SyncGroup, Heartbeat, LeaveGroup, and the views of groups. */
 #include "broker/group_int.h"
 
+#include "base/memory.h"
+
 #include <stdio.h>
 
 static struct str new_member_id(struct request *rq, struct str prefix)
@@ -277,7 +279,7 @@ static void sync_completing(struct broker *b, struct group *g, struct member *m,
     take_assignments(g, rq->body);
     a = calloc(1, sizeof *a);
     if (!a)
-        abort();
+        memory_out("a sync of a group");
     *a = (struct assigning){own(g->id), g->generation};
     g->storing = true;
     if (!store_group(b, g, assigned, a))

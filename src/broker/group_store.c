@@ -6,6 +6,7 @@
  */
 #include "broker/group_int.h"
 
+#include "base/memory.h"
 #include "log/batch.h"
 
 #include <stdio.h>
@@ -51,7 +52,7 @@ void committed_put(struct group *g, const struct committed *in)
     struct committed *c = malloc(sizeof *c);
 
     if (!c)
-        abort();
+        memory_out("a committed offset");
     committed_remove(g, in->topic, in->partition);
     *c = *in;
     c->topic = own(in->topic);
@@ -65,7 +66,7 @@ struct store_write *store_begin(struct broker *b, void (*done)(struct broker *b,
     struct store_write *w = calloc(1, sizeof *w);
 
     if (!w || !(w->batch = calloc(1, sizeof *w->batch)))
-        abort();
+        memory_out("offsets to store");
     w->b = b;
     w->done = done;
     w->arg = arg;
@@ -199,7 +200,7 @@ bool store_group(struct broker *b, struct group *g, void (*done)(struct broker *
     value.members.n = (int32_t)g->members.n;
     value.members.p = calloc(g->members.n + 1, sizeof *value.members.p);
     if (!value.members.p)
-        abort();
+        memory_out("a group's members");
     for (size_t i = 0; i < g->members.n; i++) {
         const struct member *m = g->members.p[i];
 
@@ -269,7 +270,7 @@ static void load_member(struct broker *b, struct group *g, const struct kafka_gr
     struct member *m = calloc(1, sizeof *m);
 
     if (!m)
-        abort();
+        memory_out("a member");
     m->id = own(v->member_id);
     m->instance = own(v->group_instance_id);
     m->client_id = own(v->client_id);

@@ -1,5 +1,7 @@
 #include "codec/codec.h"
 
+#include "base/memory.h"
+
 #include <lz4frame.h>
 #include <snappy-c.h>
 #include <stdio.h>
@@ -152,6 +154,19 @@ static uint32_t be32(const char *p)
     uint32_t v;
     memcpy(&v, p, 4);
     return __builtin_bswap32(v);
+}
+
+/* snappy is C++: its operator new would throw through C where it finds no memory. Asked first, we end by name instead. */
+void (*new_handler_set(void (*fn)(void)))(void) __asm__("_ZSt15set_new_handlerPFvvE"); /* std::set_new_handler */
+
+static void new_failed(void)
+{
+    memory_out("compression");
+}
+
+__attribute__((constructor)) static void new_may_fail(void)
+{
+    new_handler_set(new_failed);
 }
 
 static enum err snappy_pack(struct str in, struct buf *out, struct fault *f)

@@ -3,6 +3,7 @@
  * A region is its table of transitions and the POSIX rule of its footer for what comes after.
  */
 #include "function/time_int.h"
+#include "base/memory.h"
 #include "os/os.h"
 
 #include <stdio.h>
@@ -272,7 +273,7 @@ static bool tzif_body(struct rd *r, const struct tzif *h, struct zone *z)
     z->chars = calloc(h->chars + 1u, 1);
     z->chars_n = h->chars;
     if (!z->at_s || !z->offset_s || !z->kind || !z->chars)
-        abort();
+        memory_out("a time zone");
     for (uint32_t i = 0; i < h->time; i++)
         z->at_s[i] = rd_i64be(r);
     struct str kinds = rd_bytes(r, h->time);
@@ -367,7 +368,7 @@ const struct zone *zone_find(struct str name, struct fault *f)
         return z;
     z = calloc(1, sizeof *z);
     if (!z)
-        abort();
+        memory_out("a time zone");
     struct str real = name;
     for (size_t i = 0; i < sizeof SHORT_IDS / sizeof *SHORT_IDS; i++)
         if (str_eqz(name, SHORT_IDS[i][0]))

@@ -9,6 +9,7 @@
 #include "operator/operator_int.h"
 
 #include "base/map.h"
+#include "base/memory.h"
 #include "base/vec.h"
 
 #include <stdlib.h>
@@ -51,7 +52,7 @@ enum err agg_table_new(const struct plan_node *node, struct op_memory *memory, s
     (void)f;
     struct agg_table *t = calloc(1, sizeof *t);
     if (!t)
-        abort();
+        memory_out("groups");
     t->node = node;
     t->memory = memory;
     t->arena = arena_new(0);
@@ -61,7 +62,7 @@ enum err agg_table_new(const struct plan_node *node, struct op_memory *memory, s
     t->state_at = calloc((size_t)node->naggs + 1, sizeof *t->state_at);
     t->seen = calloc((size_t)node->naggs + 1, sizeof *t->seen);
     if (!t->slots || !t->state_at || !t->seen)
-        abort();
+        memory_out("groups");
     for (int i = 0; i < node->naggs; i++) {
         t->state_at[i] = t->state_size;
         t->state_size += align16(agg_state_size(node->aggs[i]));
@@ -130,7 +131,7 @@ static void grow_slots(struct agg_table *t)
     t->nslots *= 2;
     t->slots = calloc(t->nslots, sizeof *t->slots);
     if (!t->slots)
-        abort();
+        memory_out("groups");
     for (size_t i = 0; i < t->groups.n; i++)
         if (t->groups.p[i])
             slot_insert(t, t->groups.p[i]->g.hash, (uint32_t)i);
@@ -241,7 +242,7 @@ static void rows_reserve(struct agg_table *t, uint32_t n)
     t->row_groups = realloc(t->row_groups, n * sizeof *t->row_groups);
     t->row_states = realloc(t->row_states, n * sizeof *t->row_states);
     if (!t->row_groups || !t->row_states)
-        abort();
+        memory_out("groups");
     t->row_cap = n;
 }
 

@@ -1,6 +1,7 @@
 #include "operator/operator_int.h"
 
 #include "base/map.h"
+#include "base/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ void *op_new(size_t size, const struct op_class *class, const struct plan_node *
 {
     struct op *op = calloc(1, size);
     if (!op)
-        abort();
+        memory_out("an operator");
     op->class = class;
     op->node = node;
     op->env = env;

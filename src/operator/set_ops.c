@@ -1,6 +1,8 @@
 /* Operators that need all their input, or only some of it: sort, limit, union. */
 #include "operator/operator_int.h"
 
+#include "base/memory.h"
+
 #include <stdlib.h>
 
 /* -- sort: collect, then a stable merge sort of row numbers -------------------------------------------------------- */
@@ -222,7 +224,7 @@ OP_BUILDER(op_union)
     struct union_op *u = op_new(sizeof *u, &class, node, env, child);
     u->children = calloc((size_t)node->nchildren + 1, sizeof *u->children);
     if (!u->children)
-        abort();
+        memory_out("a union");
     for (; u->n < node->nchildren; u->n++) {
         enum err e = op_build(node->children[u->n], env, &u->children[u->n], f);
         if (e) {

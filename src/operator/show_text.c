@@ -1,6 +1,8 @@
 /* Spark's show() text: Dataset.showString of Spark 4. Widths count UTF-16 units, full-width characters twice. */
 #include "operator/operator.h"
 
+#include "base/memory.h"
+
 #include <stdlib.h>
 
 enum { LEAST_WIDTH = 3 };
@@ -138,7 +140,7 @@ static void table(struct buf *out, const struct buf *texts, const struct cell *c
 {
     uint32_t *widths = calloc((size_t)ncols + 1, sizeof *widths);
     if (!widths)
-        abort();
+        memory_out("a table of text");
     for (int c = 0; c < ncols; c++) {
         widths[c] = LEAST_WIDTH;
         for (uint32_t i = 0; i <= nrows; i++)
@@ -190,7 +192,7 @@ void show_text(struct buf *out, const struct batch_cols *rows, uint32_t limit, i
     struct buf texts = {0};
     struct cell *cells = calloc(((size_t)nrows + 1) * ((size_t)ncols + 1), sizeof *cells);
     if (!cells)
-        abort();
+        memory_out("a table of text");
     cells_fill(&texts, cells, rows, nrows, truncate, zone);
     if (vertical)
         records(out, &texts, cells, nrows, ncols);

@@ -1,5 +1,7 @@
 #include "os/net.h"
 
+#include "os/os.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -288,10 +290,8 @@ int net_poller(void)
 {
     int fd = epoll_create1(EPOLL_CLOEXEC);
 
-    if (fd < 0) {
-        perror("epoll_create1");
-        abort();
-    }
+    if (fd < 0)
+        os_die("epoll_create1: %s", strerror(errno));
     return fd;
 }
 
@@ -324,10 +324,8 @@ int net_wakeup(void)
 {
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
-    if (fd < 0) {
-        perror("eventfd");
-        abort();
-    }
+    if (fd < 0)
+        os_die("eventfd: %s", strerror(errno));
     return fd;
 }
 

@@ -1,5 +1,7 @@
 #include "os/os_int.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -116,4 +118,14 @@ void os_die(const char *fmt, ...)
         os_twin->die(message);
     emit(OS_ERROR, "os", message);
     _exit(1);
+}
+
+static void out_of_memory(const char *what)
+{
+    os_die("out of memory for %s", what);
+}
+
+__attribute__((constructor)) static void stop_through_us(void)
+{
+    memory_stop = out_of_memory;
 }

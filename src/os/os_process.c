@@ -1,5 +1,7 @@
 #include "os/process.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <spawn.h>
@@ -74,7 +76,7 @@ static char **merged_environment(const char *const *set)
         more++;
     char **out = calloc(have + more + 1, sizeof *out);
     if (!out)
-        abort();
+        memory_out("an environment");
     size_t n = 0;
     for (size_t i = 0; i < have; i++) {
         size_t name = strcspn(environ[i], "=") + 1;

@@ -1,5 +1,7 @@
 #include "os/os_int.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -109,19 +111,11 @@ void os_thread_join(struct os_thread *t)
     free(t);
 }
 
-/* Mutexes and conditions are a few dozen bytes made at start-up: no memory for one is the end of the process. */
-static void *must(void *p)
-{
-    if (!p)
-        os_die("out of memory for a lock");
-    return p;
-}
-
 struct os_mutex *os_mutex_new(void)
 {
     if (os_twin)
         return os_twin->mutex_new();
-    struct os_mutex *m = must(malloc(sizeof *m));
+    struct os_mutex *m = memory_must(malloc(sizeof *m), "a lock");
     pthread_mutex_init(&m->m, NULL);
     return m;
 }
@@ -158,7 +152,7 @@ struct os_cond *os_cond_new(void)
 {
     if (os_twin)
         return os_twin->cond_new();
-    struct os_cond *c = must(malloc(sizeof *c));
+    struct os_cond *c = memory_must(malloc(sizeof *c), "a lock");
     pthread_condattr_t a;
     pthread_condattr_init(&a);
     pthread_condattr_setclock(&a, CLOCK_MONOTONIC);

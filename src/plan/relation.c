@@ -1,6 +1,8 @@
 /* Relations: what each kind of struct rel becomes. The larger kinds have their own files. */
 #include "plan_int.h"
 
+#include "base/memory.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -314,7 +316,7 @@ enum err plan_analyze(const struct rel *rel, const struct plan_env *env, struct 
     struct fault quiet;
     struct plan *p = calloc(1, sizeof *p);
     if (!p)
-        abort();
+        memory_out("a plan");
     p->arena = arena_new(0);
     struct analysis an = {.a = p->arena, .env = env, .f = f ? f : &quiet, .bind = &p->bind};
     struct out o = {0};

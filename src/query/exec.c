@@ -2,6 +2,8 @@
  * share the work of all queries. */
 #include "query/query_int.h"
 
+#include "base/memory.h"
+
 #include <stdlib.h>
 
 /* -- the pool ---------------------------------------------------------------------------------------------------------- */
@@ -52,7 +54,7 @@ struct pool *pool_new(int threads)
 {
     struct pool *p = calloc(1, sizeof *p);
     if (!p || !(p->threads = calloc((size_t)threads + 1, sizeof *p->threads)))
-        abort();
+        memory_out("a query's threads");
     p->lock = os_mutex_new();
     p->work = os_cond_new();
     p->done = os_cond_new();

@@ -4,6 +4,8 @@
  */
 #include "query/query_int.h"
 
+#include "base/memory.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,7 +177,7 @@ static struct query *query_new(struct query_manager *m, const struct query_optio
     struct query *q = calloc(1, sizeof *q);
     struct arena *a = arena_new(0);
     if (!q)
-        abort();
+        memory_out("a query");
     q->manager = m;
     q->arena = a;
     q->options = *o;
@@ -477,7 +479,7 @@ void query_reset_terminated(struct query_manager *m, struct str session_id)
 {
     uint64_t *at = malloc(sizeof *at);
     if (!at)
-        abort();
+        memory_out("a version");
     os_mutex_lock(m->lock);
     *at = m->terminations;
     free(map_put(&m->reset, session_id, at));

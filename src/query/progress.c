@@ -1,6 +1,8 @@
 /* What a query says of itself, as Spark says it: progress JSON, status, exception. */
 #include "query/query_int.h"
 
+#include "base/memory.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -171,7 +173,7 @@ void progress_add(struct query *q)
     arena_free(a);
     struct str *p = malloc(sizeof *p + b.n);
     if (!p || b.bad)
-        abort();
+        memory_out("a query's progress");
     *p = str_make(p + 1, b.n);
     memcpy(p + 1, b.p, b.n);
     buf_free(&b);

@@ -9,6 +9,7 @@
  */
 #include "query/query_int.h"
 
+#include "base/memory.h"
 #include "base/rd.h"
 
 #include <stdlib.h>
@@ -326,7 +327,7 @@ static void list_events(const struct stateful *s, struct group_list *l)
         return;
     struct arena *a = arena_new(0);
     if (!(l->events = calloc(l->v.n, sizeof *l->events)))
-        abort();
+        memory_out("events of a state");
     group_events(s, l->v.p, l->v.n, l->events, a);
     arena_free(a);
 }

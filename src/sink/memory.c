@@ -5,6 +5,7 @@
  *   memory_tables ──name──▶ table { parts: [ arena + rows ] }   one lock for all: writers are one per table, readers copy
  */
 #include "base/map.h"
+#include "base/memory.h"
 #include "sink/sink_int.h"
 
 #include <ctype.h>
@@ -55,7 +56,7 @@ struct memory_tables *memory_tables_new(void)
 {
     struct memory_tables *t = calloc(1, sizeof *t);
     if (!t)
-        abort();
+        memory_out("the memory sink");
     t->lock = os_mutex_new();
     return t;
 }

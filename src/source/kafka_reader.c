@@ -8,6 +8,7 @@
  * makes the same of them, and the tests compare the two): it is the first half of every query's inner loop.
  */
 #include "codec/codec.h"
+#include "base/memory.h"
 #include "log/batch.h"
 #include "source/source_int.h"
 
@@ -81,7 +82,7 @@ static struct buf *spare_buf(struct reader *r)
 {
     struct buf *b = r->spare.n ? r->spare.p[--r->spare.n] : calloc(1, sizeof *b);
     if (!b)
-        abort();
+        memory_out("a read buffer");
     buf_clear(b);
     b->limit = BATCH_BYTES_MAX;
     return b;

@@ -1,5 +1,6 @@
 /* The keyed table: open addressing over entries of one malloc each, sized key + value; every change is recorded. */
 #include "base/map.h"
+#include "base/memory.h"
 #include "state/state.h"
 
 #include <stdlib.h>
@@ -69,7 +70,7 @@ static void grow(struct state_store *s)
     s->cap = s->n * 2 < 32 ? 64 : s->n * 4 > s->cap ? s->cap * 2 : s->cap;
     s->slots = calloc(s->cap, sizeof *s->slots);
     if (!s->slots)
-        abort();
+        memory_out("keyed state");
     s->n = s->dead = 0;
     for (size_t i = 0; i < old_cap; i++)
         if (old[i] && old[i] != DEAD)
@@ -108,7 +109,7 @@ void state_load(struct state_store *s, struct str key, struct str value)
     grow(s);
     struct entry *e = malloc(sizeof *e + key.n + value.n);
     if (!e)
-        abort();
+        memory_out("keyed state");
     *e = (struct entry){hash, (uint32_t)key.n, (uint32_t)value.n, (uint32_t)value.n};
     memcpy(e->bytes, key.p, key.n);
     if (value.n)

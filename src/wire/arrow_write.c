@@ -1,5 +1,7 @@
 #include "wire/arrow_int.h"
 
+#include "base/memory.h"
+
 #include <stdlib.h>
 
 /* One Arrow array under construction. Which buffers it has depends on its type. */
@@ -28,7 +30,7 @@ static void array_children(struct array *a, int n)
     a->nchildren = n;
     a->children = calloc((size_t)n ? (size_t)n : 1, sizeof *a->children);
     if (!a->children)
-        abort(); /* small and bounded by the schema, as arena_alloc is */
+        memory_out("an Arrow schema"); /* small and bounded by the schema, as arena_alloc is */
 }
 
 static void array_init(struct array *a, const struct type *t, struct str name, bool nullable)
@@ -73,11 +75,11 @@ struct arrow_out *arrow_out_new(const struct type *schema, struct str zone)
 {
     struct arrow_out *o = calloc(1, sizeof *o);
     if (!o)
-        abort();
+        memory_out("an Arrow stream");
     o->ncols = schema->nfields;
     o->cols = calloc((size_t)o->ncols + 1, sizeof *o->cols);
     if (!o->cols)
-        abort();
+        memory_out("an Arrow stream");
     for (int i = 0; i < o->ncols; i++)
         array_init(&o->cols[i], schema->fields[i].type, schema->fields[i].name, schema->fields[i].nullable);
     buf_str(&o->zone, zone);

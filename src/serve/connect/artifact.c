@@ -5,6 +5,8 @@
  */
 #include "serve/connect/connect_int.h"
 
+#include "base/memory.h"
+
 #include <zlib.h>
 
 typedef Spark__Connect__AddArtifactsResponse__ArtifactSummary Summary;
@@ -30,7 +32,7 @@ struct upload *upload_new(void)
 {
     struct upload *u = calloc(1, sizeof *u);
     if (!u)
-        abort();
+        memory_out("an upload");
     u->bytes.limit = ARTIFACT_BYTES_MAX;
     return u;
 }

@@ -1,4 +1,5 @@
 #include "serve/connect/connect_int.h"
+#include "base/memory.h"
 #include "wire/json.h"
 
 #include <stdio.h>
@@ -156,7 +157,7 @@ static char *copy(struct str s, size_t *n)
 {
     char *p = malloc(s.n + 1);
     if (!p)
-        abort(); /* a few KiB; there is nothing left to answer with */
+        memory_out("a failure"); /* a few KiB; there is nothing left to answer with */
     memcpy(p, s.p, s.n);
     p[s.n] = 0;
     *n = s.n;

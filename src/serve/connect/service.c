@@ -1,4 +1,5 @@
 #include "serve/connect/connect_int.h"
+#include "base/memory.h"
 #include "wire/proto.h"
 
 #include <stdio.h>
@@ -448,7 +449,7 @@ static void run_analyze(struct grpc_call *g, struct call *c)
     }
     struct reply *y = calloc(1, sizeof *y);
     if (!y)
-        abort();
+        memory_out("a reply");
     *y = (struct reply){.server = c->link->server,
                         .loop = conn_loop(c->link->conn),
                         .conn = conn_id(c->link->conn),
@@ -536,7 +537,7 @@ static void on_call(void *arg, struct grpc_call *g)
     struct str path = grpc_path(g);
     struct call *c = calloc(1, sizeof *c);
     if (!c)
-        abort();
+        memory_out("a call");
     c->link = l;
     c->id = grpc_call_id(g);
     grpc_set_state(g, c);

@@ -1,5 +1,7 @@
 #include "serve/connect/connect_int.h"
 
+#include "base/memory.h"
+
 #include <ctype.h>
 #include <stdio.h>
 
@@ -8,7 +10,7 @@ struct view *view_new(const struct rel *rel)
 {
     struct view *v = calloc(1, sizeof *v);
     if (!v)
-        abort();
+        memory_out("a view");
     v->refs = 1;
     v->arena = arena_new(0);
     v->rel = rel_copy(v->arena, rel);
@@ -156,7 +158,7 @@ static struct session *session_new(struct connect_server *srv, const char *user,
 {
     struct session *s = calloc(1, sizeof *s);
     if (!s)
-        abort();
+        memory_out("a session");
     s->refs = 1;
     s->server = srv;
     s->lock = os_mutex_new();
