@@ -11,6 +11,7 @@ lint: build/.deps-lint $(GEN_C) lint-layers lint-format $(TIDY_STAMPS)
 	@echo "lint: $(words $(C_FILES)) C files clean"
 lint-layers:
 	@python3 tools/layers.py
+	@python3 tools/limits.py --check
 lint-format: | build/.deps-lint
 	@clang-format --dry-run -Werror $(C_FILES)
 # One stamp per file, so that a second run looks only at what changed.

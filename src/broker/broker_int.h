@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_BROKER_INT_H
 #define PENSTOCK_BROKER_INT_H
 
+#include "base/limit.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "broker/broker.h"
@@ -12,15 +13,7 @@
 
 enum {
     NODE_ID = 1,
-    DECODE_LIMIT_BYTES = 64 << 20, /* what the counts of one request may ask for */
-    IO_QUEUE_MOST = 100000,
-    OFFSET_METADATA_MAX = 4096, /* offset.metadata.max.bytes */
-    FETCH_SESSIONS_MOST = 1000, /* max.incremental.fetch.session.cache.slots */
     FETCH_SESSION_KEEP_MS = 120000,
-    FETCH_SESSION_PARTS_MOST = 50000, /* a client that reads more stays with full fetches */
-    GROUPS_MOST = 200000,
-    GROUP_MEMBERS_MOST = 10000, /* group.max.size, with those that were only told their id */
-    FETCH_MAX_BYTES = 57671680, /* fetch.max.bytes */
     GROUP_MIN_SESSION_MS = 6000,
     GROUP_MAX_SESSION_MS = 1800000,
 };

@@ -125,7 +125,7 @@ bool clockwork_io(struct clockwork *w, void (*fn)(void *arg), void *arg)
     bool room;
 
     os_mutex_lock(w->lock);
-    room = w->queue.n - w->queue_first < IO_QUEUE_MOST;
+    room = w->queue.n - w->queue_first < LIMIT_BROKER_QUEUE;
     if (room) {
         vec_push(&w->queue, ((struct job){fn, arg}));
         os_cond_signal(w->work);

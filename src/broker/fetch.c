@@ -136,7 +136,7 @@ static bool read_all(struct fetch *f, size_t *bytes, bool *settled)
 
     *bytes = 0;
     *settled = false;
-    room = room < FETCH_MAX_BYTES ? room : FETCH_MAX_BYTES;
+    room = room < LIMIT_FETCH_BYTES ? room : LIMIT_FETCH_BYTES;
     for (size_t i = 0; i < f->plan.nparts; i++) {
         struct fetch_part *p = &f->plan.parts[i];
 

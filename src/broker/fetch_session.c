@@ -1,6 +1,6 @@
 /*
  * Incremental fetch sessions (KIP-227): a consumer names its partitions once; later requests say what changed and answers
- * hold only what is new. At most FETCH_SESSIONS_MOST live; one that was not used for two minutes gives way to a new one;
+ * hold only what is new. At most LIMIT_FETCH_SESSIONS live; one that was not used for two minutes gives way to a new one;
  * without room the client gets session id 0 and stays with full fetches.
  */
 #include "broker/broker_int.h"
@@ -90,7 +90,7 @@ static bool make_room(struct sessions *all)
 {
     struct session *oldest = NULL;
 
-    if (all->all.n < FETCH_SESSIONS_MOST)
+    if (all->all.n < LIMIT_FETCH_SESSIONS)
         return true;
     for (size_t i = 0; i < all->all.n; i++)
         if (!oldest || all->all.p[i]->used_ms < oldest->used_ms)
@@ -162,7 +162,7 @@ static struct session *session_new(struct sessions *all, bool by_id, const struc
 
     for (int32_t i = 0; i < q->topics.n; i++)
         n += (size_t)q->topics.p[i].partitions.n;
-    if (n > FETCH_SESSION_PARTS_MOST || !make_room(all) || !(s = calloc(1, sizeof *s)))
+    if (n > LIMIT_FETCH_SESSION_PARTITIONS || !make_room(all) || !(s = calloc(1, sizeof *s)))
         return NULL;
     do {
         os_random(&s->id, sizeof s->id);
@@ -247,7 +247,8 @@ static void plan_incremental(struct request *rq, const struct kafka_fetch_reques
         s->epoch = s->epoch == INT32_MAX ? 1 : s->epoch + 1;
         s->used_ms = now_ms();
         session_update(s, q);
-        if (s->parts.n > FETCH_SESSION_PARTS_MOST) { /* it begins again, with a full fetch and without a session */
+        /* too many: it begins again, with a full fetch and without a session */
+        if (s->parts.n > LIMIT_FETCH_SESSION_PARTITIONS) {
             drop(rq->b->sessions, s);
             plan->error = KAFKA_E_FETCH_SESSION_ID_NOT_FOUND;
             return;

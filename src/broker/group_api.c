@@ -203,7 +203,7 @@ void handle_join_group(struct request *rq)
     else if (!g && q->member_id.n)
         join_refuse(rq, KAFKA_E_UNKNOWN_MEMBER_ID, q->member_id);
     else if (!q->member_id.n &&
-             (g ? g->members.n + g->pending.n >= GROUP_MEMBERS_MOST : b->groups->by_id.n >= GROUPS_MOST))
+             (g ? g->members.n + g->pending.n >= LIMIT_GROUP_MEMBERS : b->groups->by_id.n >= LIMIT_GROUPS))
         join_refuse(rq, KAFKA_E_GROUP_MAX_SIZE_REACHED, q->member_id);
     else if (!q->member_id.n)
         join_new(b, g ? g : group_make(b, q->group_id), rq);

@@ -40,7 +40,7 @@ static int16_t may_commit(struct broker *b, struct group *g, const struct kafka_
 {
     struct member *m;
 
-    if (!g && b->groups->by_id.n >= GROUPS_MOST)
+    if (!g && b->groups->by_id.n >= LIMIT_GROUPS)
         return KAFKA_E_GROUP_MAX_SIZE_REACHED;
     if (!g)
         return q->generation_id_or_member_epoch < 0 ? KAFKA_E_NONE : KAFKA_E_ILLEGAL_GENERATION;
@@ -83,7 +83,7 @@ static void commit_topic(struct commit *c, const struct kafka_offset_commit_topi
             *code = by_id ? KAFKA_E_UNKNOWN_TOPIC_ID : KAFKA_E_UNKNOWN_TOPIC_OR_PARTITION;
         else if (p->partition_index < 0 || p->partition_index >= t.partitions)
             *code = KAFKA_E_UNKNOWN_TOPIC_OR_PARTITION;
-        else if (p->committed_metadata.n > OFFSET_METADATA_MAX)
+        else if (p->committed_metadata.n > LIMIT_OFFSET_METADATA_BYTES)
             *code = KAFKA_E_OFFSET_METADATA_TOO_LARGE;
         else
             c->list[c->n++] = (struct committed){.topic = t.name,

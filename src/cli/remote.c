@@ -93,7 +93,7 @@ static enum err each(struct remote *r, enum err (*on)(void *arg, struct str mess
 static enum err on_config(void *arg, struct str message, struct fault *f)
 {
     struct remote *r = arg;
-    struct arena *a = arena_new(PROTO_SIZE_LIMIT);
+    struct arena *a = arena_new(LIMIT_PROTO_BYTES);
     ProtobufCMessage *m;
     enum err e = unpack(a, &spark__connect__config_response__descriptor, message, &m, f);
     const Spark__Connect__ConfigResponse *c = e ? NULL : (const Spark__Connect__ConfigResponse *)m;
@@ -136,7 +136,7 @@ struct execution {
 static enum err on_response(void *arg, struct str message, struct fault *f)
 {
     struct execution *x = arg;
-    struct arena *a = x->arena ? x->arena : arena_new(2 * (size_t)PROTO_SIZE_LIMIT);
+    struct arena *a = x->arena ? x->arena : arena_new(2 * (size_t)LIMIT_PROTO_BYTES);
     ProtobufCMessage *m;
     enum err e = unpack(a, &spark__connect__execute_plan_response__descriptor, message, &m, f);
     const Spark__Connect__ExecutePlanResponse *p = e ? NULL : (const Spark__Connect__ExecutePlanResponse *)m;
@@ -168,7 +168,7 @@ enum err remote_sql(struct remote *r, struct str text,
     Spark__Connect__SqlCommand sql_command = SPARK__CONNECT__SQL_COMMAND__INIT;
     Spark__Connect__Command command = SPARK__CONNECT__COMMAND__INIT;
     Spark__Connect__Plan plan = SPARK__CONNECT__PLAN__INIT;
-    struct execution x = {.arg = arg, .arena = arena_new(2 * (size_t)PROTO_SIZE_LIMIT)};
+    struct execution x = {.arg = arg, .arena = arena_new(2 * (size_t)LIMIT_PROTO_BYTES)};
     struct arena *a = x.arena;
     sql.query = arena_z(a, text);
     input.rel_type_case = SPARK__CONNECT__RELATION__REL_TYPE_SQL;

@@ -20,9 +20,10 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/fault.h"
+#include "base/limit.h"
 #include "base/rd.h"
 
-enum { BATCH_ROWS = 2048, TYPE_DEPTH = 64 };
+enum { BATCH_ROWS = 2048 };
 
 enum type_id {
     TYPE_NULL, /* VOID */

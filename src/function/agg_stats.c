@@ -1,6 +1,8 @@
 /* Aggregates of two columns (correlation, max_by), and the count of different values. */
 #include "function/agg_int.h"
 
+#include "base/limit.h"
+
 #include <stdlib.h>
 
 /* -- covariance, correlation ------------------------------------------------------------------------------------------------------------ */
@@ -140,7 +142,6 @@ struct list {
     uint32_t count, nslots;
     uint32_t *slots; /* set: offset of a value + 1 */
 };
-enum { LIST_BYTES_MAX = 1 << 28 };
 
 static uint64_t bytes_hash(const char *p, size_t n)
 {
@@ -183,8 +184,8 @@ static enum err list_add(struct list *l, struct str v, struct agg_state_env *env
         return ERR_OK;
     *slot = (uint32_t)l->n + 1;
     size_t need = l->n + sizeof(uint32_t) + v.n;
-    if (need > LIST_BYTES_MAX)
-        return FAULT(env->fault, ERR_LIMIT, {"what", "the set of different values"}, {"limit", "256 MiB"});
+    if (need > LIMIT_DISTINCT_BYTES)
+        return LIMIT_FAULT(env->fault, DISTINCT_BYTES);
     if (need > l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 64;
         while (cap < need)

@@ -4,6 +4,8 @@
  */
 #include "function/function_int.h"
 
+#include "base/limit.h"
+
 struct cast {
     struct call *c;
     const struct column *in;
@@ -387,7 +389,7 @@ static enum err to_string(struct cast *k)
     bool bad = b.bad;
     buf_free(&b);
     if (bad)
-        return FAULT(k->c->ev->fault, ERR_LIMIT, {"what", "the text of a batch"}, {"limit", "1 GiB"});
+        return LIMIT_FAULT(k->c->ev->fault, TEXT_BYTES);
     for (uint32_t i = 0; i < n; i++)
         k->out->data.str[i] = str_sub(all, end[i], end[i + 1] - end[i]);
     return ERR_OK;

@@ -1,6 +1,8 @@
 /* Arrays to arrays: sorting, joining, cutting, set operations; maps to arrays and back. */
 #include "function/collection_int.h"
 
+#include "base/limit.h"
+
 #include <stdlib.h>
 
 static uint32_t first_of(const struct column *l, uint32_t i)
@@ -353,14 +355,13 @@ enum err fn_array_add(struct call *c)
     return ERR_OK;
 }
 
-enum { COLLECTION_MAX = 1 << 26 };
 static enum err too_many(struct call *c, uint32_t i, int64_t n, const char *name)
 {
     struct arena *a = c->ev->arena;
     CALL_FAIL(c, i, ERR_COLLECTION_SIZE_LIMIT_EXCEEDED_PARAMETER,
               {"numberOfElements", arena_fmt(a, "%lld", (long long)n).p},
               {"functionName", arena_fmt(a, "`%s`", name).p},
-              {"maxRoundedArrayLength", arena_fmt(a, "%d", COLLECTION_MAX).p}, {"parameter", "`count`"});
+              {"maxRoundedArrayLength", arena_fmt(a, "%d", LIMIT_ELEMENTS).p}, {"parameter", "`count`"});
     return ERR_OK;
 }
 
@@ -383,7 +384,7 @@ enum err fn_array_repeat(struct call *c)
             call_set_null(c, i);
         } else {
             int64_t n = CALL_I32(c, 1, i);
-            if (n > 0 && p.n + n > COLLECTION_MAX) {
+            if (n > 0 && p.n + n > LIMIT_ELEMENTS) {
                 enum err err = too_many(c, i, n, "array_repeat");
                 if (err)
                     return err;
@@ -532,7 +533,7 @@ enum err fn_sequence(struct call *c)
             continue;
         }
         i128 n = step == 0 ? 1 : ((i128)to - from) / step + 1;
-        if (n + used > COLLECTION_MAX) {
+        if (n + used > LIMIT_ELEMENTS) {
             enum err err = too_many(c, i, n > INT64_MAX ? INT64_MAX : (int64_t)n, "sequence");
             if (err)
                 return err;

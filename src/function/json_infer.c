@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-enum { INFER_DEPTH = TYPE_DEPTH };
-
 static const struct type *merge(struct arena *a, const struct type *x, const struct type *y);
 
 static int by_name(const void *x, const void *y)
@@ -88,7 +86,7 @@ static const struct type *infer(struct json *j, struct arena *a, int depth)
     char c = json_peek(j);
     struct str text;
     bool integer;
-    if (depth > INFER_DEPTH) {
+    if (depth > LIMIT_TYPE_DEPTH) {
         json_fail(j);
     } else if (c == '{') {
         return infer_object(j, a, depth);

@@ -1,10 +1,10 @@
 /* get_json_object: Spark's GetJsonObjectEvaluator, Hive's path language with its ways of flattening included. */
 #include "function/json_int.h"
+#include "base/limit.h"
 #include "function/table_int.h"
 
 #include "wire/json.h"
 
-enum { STEPS = 64 };
 enum step_kind { STEP_NAME, STEP_INDEX, STEP_ANY_FIELD, STEP_ANY_ELEMENT };
 struct step {
     enum step_kind kind;
@@ -27,7 +27,7 @@ static bool parse_path(struct str p, struct step *steps, int *n)
     if (!p.n || p.p[0] != '$')
         return false;
     for (size_t i = 1; i < p.n;) {
-        if (*n == STEPS)
+        if (*n == LIMIT_JSON_PATH_STEPS)
             return false;
         struct step *s = &steps[(*n)++];
         size_t from = i + 1;
@@ -146,7 +146,7 @@ static bool leaf(struct walk *w, struct json *j, enum style style)
     return true;
 }
 
-/* The path is at most STEPS long, the text at most JSON_DEPTH deep: recursion is bounded. */
+/* The path is at most LIMIT_JSON_PATH_STEPS long, the text at most LIMIT_JSON_DEPTH deep: recursion is bounded. */
 static bool evaluate(struct walk *w, struct json *j, enum style style, const struct step *s, int n)
 {
     char c = json_peek(j);
@@ -164,7 +164,7 @@ static bool evaluate(struct walk *w, struct json *j, enum style style, const str
 
 enum err fn_get_json_object(struct call *c)
 {
-    struct step steps[STEPS];
+    struct step steps[LIMIT_JSON_PATH_STEPS];
     struct str path = {0};
     int n = 0;
     bool ok = false;

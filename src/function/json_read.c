@@ -206,7 +206,7 @@ static void copy_number(struct buf *b, struct str text, bool integer)
         double_text(b, v);
 }
 
-/* Jackson's copyCurrentStructure. Depth is bounded by the reader (JSON_DEPTH). */
+/* Jackson's copyCurrentStructure. Depth is bounded by the reader (LIMIT_JSON_DEPTH). */
 void json_copy(struct json *j, struct arena *a, struct buf *b)
 {
     char c = json_peek(j);

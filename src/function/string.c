@@ -1,6 +1,8 @@
 /* Strings: case, length, parts, padding, joining. Positions and lengths count code points, as UTF8String does. */
 #include "function/string_int.h"
 
+#include "base/limit.h"
+
 #include <locale.h>
 #include <stdlib.h>
 #include <wctype.h>
@@ -366,8 +368,6 @@ enum err fn_trim(struct call *c)
     return ERR_OK;
 }
 
-enum { TEXT_MAX = 1 << 30 };
-
 /* -- padding, repeating --------------------------------------------------------------------------------------------------------------- */
 static void put_pad(struct buf *out, struct str pad, size_t chars)
 {
@@ -401,7 +401,7 @@ enum err fn_pad(struct call *c)
         size_t have = utf8_count(s);
         if (want < 0)
             want = 0;
-        b.bad = want > TEXT_MAX;
+        b.bad = want > LIMIT_TEXT_BYTES;
         if ((size_t)want <= have || !pad.n) {
             buf_put(&b, s.p, utf8_skip(s, 0, (size_t)want));
         } else if (right) {
@@ -420,7 +420,7 @@ enum err fn_repeat(struct call *c)
     STRING_ROWS(c, {
         struct str s = CALL_STR(c, 0, i);
         int64_t k = CALL_I32(c, 1, i);
-        b.bad = k > 0 && s.n > TEXT_MAX / (size_t)k; /* before the work, not after a gigabyte of it */
+        b.bad = k > 0 && s.n > LIMIT_TEXT_BYTES / (size_t)k; /* before the work, not after a gigabyte of it */
         for (; k > 0 && s.n && !b.bad; k--)
             buf_str(&b, s);
     });

@@ -1,6 +1,8 @@
 /* Strings: searching, replacing, comparing; LIKE. */
 #include "function/string_int.h"
 
+#include "base/limit.h"
+
 /* -- where ---------------------------------------------------------------------------------------------------------------------------- */
 /* The code point position, from 1, of needle at or after code point `from` (0-based); 0: nowhere. */
 static int32_t position(struct str s, struct str needle, size_t from)
@@ -208,7 +210,6 @@ enum err fn_split_part(struct call *c)
     return ERR_OK;
 }
 
-enum { LEVENSHTEIN_MAX = 65536 };
 static int32_t levenshtein(struct arena *a, struct str x, struct str y)
 {
     size_t n = utf8_count(y);
@@ -237,8 +238,8 @@ enum err fn_levenshtein(struct call *c)
         if (!call_live(c, i))
             continue;
         struct str x = CALL_STR(c, 0, i), y = CALL_STR(c, 1, i);
-        if (x.n > LEVENSHTEIN_MAX || y.n > LEVENSHTEIN_MAX)
-            return FAULT(c->ev->fault, ERR_LIMIT, {"what", "a text given to levenshtein"}, {"limit", "64 KiB"});
+        if (x.n > LIMIT_LEVENSHTEIN_BYTES || y.n > LIMIT_LEVENSHTEIN_BYTES)
+            return LIMIT_FAULT(c->ev->fault, LEVENSHTEIN_BYTES);
         c->out->data.i32[i] = levenshtein(c->ev->arena, x, y);
     }
     return ERR_OK;

@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_FUNCTION_STRING_INT_H
 #define PENSTOCK_FUNCTION_STRING_INT_H
 
+#include "base/limit.h"
 #include "function/table_int.h"
 
 /* Bytes of the code point that begins with this byte; bytes that begin none count as one. Never past the end: clamp. */
@@ -37,7 +38,7 @@ bool string_row_fails(struct call *c, uint32_t i, struct buf *b);
             buf_clear(&b);                                                                                             \
             BODY;                                                                                                      \
             if (b.bad && string_row_fails((c), i, &b))                                                                 \
-                return FAULT((c)->ev->fault, ERR_LIMIT, {"what", "a text"}, {"limit", "1 GiB"});                       \
+                return LIMIT_FAULT((c)->ev->fault, TEXT_BYTES);                                                        \
             (c)->out->data.str[i] = arena_str((c)->ev->arena, buf_view(&b));                                           \
         }                                                                                                              \
         buf_free(&b);                                                                                                  \

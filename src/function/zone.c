@@ -3,13 +3,14 @@
  * A region is its table of transitions and the POSIX rule of its footer for what comes after.
  */
 #include "function/time_int.h"
+#include "base/limit.h"
 #include "base/memory.h"
 #include "os/os.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NAME_MAX_ = 64, FILE_LIMIT = 1 << 20, ZONES_MAX = 1024 };
+enum { NAME_MAX_ = 64, FILE_LIMIT = 1 << 20 };
 
 struct rule_date { /* the M, J and n forms of POSIX TZ */
     char kind;
@@ -374,7 +375,7 @@ const struct zone *zone_find(struct str name, struct fault *f)
         if (str_eqz(name, SHORT_IDS[i][0]))
             real = str_of(SHORT_IDS[i][1]);
     bool ok = name.n && name.n <= NAME_MAX_ && (fixed_zone(real, &z->first_s) || load_region(real, z));
-    if (!ok || __atomic_load_n(&zones_n, __ATOMIC_RELAXED) >= ZONES_MAX) {
+    if (!ok || __atomic_load_n(&zones_n, __ATOMIC_RELAXED) >= LIMIT_ZONES) {
         free(z->at_s);
         free(z->offset_s);
         free(z->kind);

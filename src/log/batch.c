@@ -1,10 +1,11 @@
 #include "log/batch.h"
 
+#include "base/limit.h"
 #include "codec/codec.h"
 
 #include <stdio.h>
 
-enum { CRC_AT = 17, CRC_FROM = 21, MIN_RECORD = 7, MAX_HEADERS = 1 << 16 };
+enum { CRC_AT = 17, CRC_FROM = 21, MIN_RECORD = 7 };
 
 static inline uint16_t be16(const char *p)
 {
@@ -139,8 +140,8 @@ enum err records_next(struct record_iter *it, struct record *out, bool *got, str
     end = p + size;
     p++; /* attributes: unused */
     if (!varint(&p, end, 10, &timestamp) || !varint(&p, end, 5, &offset) || !bytes_field(&p, end, &out->key) ||
-        !bytes_field(&p, end, &out->value) || !varint(&p, end, 5, &headers) || headers < 0 || headers > MAX_HEADERS ||
-        headers > (end - p) / 2 || (headers == 0 && p != end))
+        !bytes_field(&p, end, &out->value) || !varint(&p, end, 5, &headers) || headers < 0 ||
+        headers > LIMIT_RECORD_HEADERS || headers > (end - p) / 2 || (headers == 0 && p != end))
         return bad_batch(f, "a record's fields");
     out->offset = it->batch->base_offset + offset;
     out->timestamp_ms = it->batch->attributes & 8

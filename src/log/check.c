@@ -8,7 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { ATTR_AT = 21, MAX_TS_AT = 35, UNPACKED_LIMIT = 256 << 20 };
+enum { ATTR_AT = 21, MAX_TS_AT = 35 };
 
 __attribute__((format(printf, 3, 4))) static enum log_status refuse(struct log_append_result *r, enum log_status status,
                                                                     const char *fmt, ...)
@@ -53,9 +53,9 @@ static enum log_status open_records(const struct batch *b, struct buf *scratch, 
     if (codec == CODEC_NONE)
         return LOG_OK;
     struct fault f;
-    enum err e = codec_decompress(codec, b->records, UNPACKED_LIMIT, scratch, &f);
+    enum err e = codec_decompress(codec, b->records, LIMIT_UNPACKED_BYTES, scratch, &f);
     if (e == ERR_LIMIT)
-        return refuse(r, LOG_MESSAGE_TOO_LARGE, "A record batch unpacks to more than %d bytes", UNPACKED_LIMIT);
+        return refuse(r, LOG_MESSAGE_TOO_LARGE, "A record batch unpacks to more than %d bytes", LIMIT_UNPACKED_BYTES);
     if (e)
         return refuse(r, LOG_CORRUPT_MESSAGE, "%s", fault_message(&f));
     plain->records = buf_view(scratch);
@@ -163,8 +163,8 @@ enum log_status check_batches(const struct partition_conf *c, char *bytes, size_
         if (b.producer_id >= 0 && (at || b.all.n < n))
             return refuse(r, LOG_INVALID_RECORD, "A producer with an id must send exactly one batch per partition");
         at += b.all.n;
-        if (batches > LOG_BATCHES_MAX)
-            return refuse(r, LOG_RECORD_LIST_TOO_LARGE, "More than %d batches", LOG_BATCHES_MAX);
+        if (batches > LIMIT_BATCHES)
+            return refuse(r, LOG_RECORD_LIST_TOO_LARGE, "More than %d batches", LIMIT_BATCHES);
     }
     if (n > c->segment_bytes)
         return refuse(r, LOG_RECORD_LIST_TOO_LARGE,

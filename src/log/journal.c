@@ -124,7 +124,7 @@ static void next_file(struct log *l, uint64_t frame)
 bool journal_has_room(struct log *l, size_t n)
 {
     uint64_t pending = __atomic_load_n(&l->journal.pending, __ATOMIC_RELAXED);
-    return pending == 0 || pending + n <= LOG_PENDING_BYTES;
+    return pending == 0 || pending + n <= LIMIT_PENDING_BYTES;
 }
 
 uint64_t log_pending_bytes(struct log *l)

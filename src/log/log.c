@@ -74,9 +74,9 @@ void log_wake_watches(struct log_partition *p)
 enum err log_submit(struct log *l, void (*fn)(void *arg), void *arg)
 {
     os_mutex_lock(l->work_lock);
-    bool room = l->work_n < LOG_WORK_QUEUE && !l->work_stop;
+    bool room = l->work_n < LIMIT_LOG_QUEUE && !l->work_stop;
     if (room) {
-        l->work[(l->work_at + l->work_n++) % LOG_WORK_QUEUE] = (struct work){fn, arg};
+        l->work[(l->work_at + l->work_n++) % LIMIT_LOG_QUEUE] = (struct work){fn, arg};
         os_cond_signal(l->work_ready);
     }
     os_mutex_unlock(l->work_lock);
@@ -93,7 +93,7 @@ static void worker(void *arg)
         if (!l->work_n)
             break;
         struct work w = l->work[l->work_at];
-        l->work_at = (l->work_at + 1) % LOG_WORK_QUEUE;
+        l->work_at = (l->work_at + 1) % LIMIT_LOG_QUEUE;
         l->work_n--;
         os_mutex_unlock(l->work_lock);
         w.fn(w.arg);
@@ -228,7 +228,7 @@ static enum err log_new(struct log **out, const struct log_options *o, struct fa
     if (strlen(o->dir) > LOG_PATH - 512)
         return FAULT(f, ERR_LIMIT, {"what", "The length of the data directory's path"}, {"limit", "3584"});
     struct log *l = calloc(1, sizeof *l);
-    if (!l || !(l->dir = strdup(o->dir)) || !(l->work = calloc(LOG_WORK_QUEUE, sizeof *l->work))) {
+    if (!l || !(l->dir = strdup(o->dir)) || !(l->work = calloc(LIMIT_LOG_QUEUE, sizeof *l->work))) {
         free(l);
         return FAULT(f, ERR_NOMEM, {"what", "the log"});
     }

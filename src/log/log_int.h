@@ -25,21 +25,19 @@
 #ifndef PENSTOCK_LOG_LOG_INT_H
 #define PENSTOCK_LOG_LOG_INT_H
 
+#include "base/limit.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "log/batch.h"
 #include "log/log.h"
 
 enum {
-    LOG_FORMAT = 1,               /* of the data directory */
-    LOG_PATH = 4096,              /* longest path, with its NUL */
-    LOG_INDEX_EVERY = 4096,       /* bytes of log between index entries, as Kafka's index.interval.bytes */
-    LOG_PENDING_BYTES = 32 << 20, /* what may wait for the committer */
-    LOG_PARTITIONS_MAX = 100000,  /* of one topic */
-    LOG_JOURNAL_FIRST = 4 << 20,  /* the first journal file: small, so that a fresh start is quick */
-    LOG_JOURNAL_LIVE = 4,         /* full journal files that may wait for the segments' syncs */
+    LOG_FORMAT = 1,              /* of the data directory */
+    LOG_PATH = 4096,             /* longest path, with its NUL */
+    LOG_INDEX_EVERY = 4096,      /* bytes of log between index entries, as Kafka's index.interval.bytes */
+    LOG_JOURNAL_FIRST = 4 << 20, /* the first journal file: small, so that a fresh start is quick */
+    LOG_JOURNAL_LIVE = 4,        /* full journal files that may wait for the segments' syncs */
     LOG_CACHED_POSITIONS = 16,
-    LOG_WORK_QUEUE = 4096,
 };
 
 /* -- segments -------------------------------------------------------------------------------------------------------- */
@@ -90,7 +88,7 @@ CHECK enum err segment_time_offset(struct segment *s, int64_t ts_ms, int64_t *of
 CHECK enum err segment_unlink(struct segment *s, struct fault *f);
 
 /* -- producers -------------------------------------------------------------------------------------------------------- */
-enum { PRODUCER_BATCHES = 5, PRODUCER_EXPIRY_MS = 86400000, PRODUCERS_MAX = 1 << 20 };
+enum { PRODUCER_BATCHES = 5, PRODUCER_EXPIRY_MS = 86400000 };
 struct producer_batch {
     int32_t first_seq, last_seq;
     int64_t last_offset, timestamp_ms;
@@ -172,7 +170,6 @@ CHECK enum err partition_write(struct log_partition *p, const char *bytes, size_
 void segment_release(struct log_partition *p, struct segment *s); /* takes the lock */
 
 /* -- checks ------------------------------------------------------------------------------------------------------------ */
-enum { LOG_BATCHES_MAX = 1 << 16 };
 /* Check every batch of a client as Kafka's LogValidator does; patches timestamps and CRCs where Kafka does. */
 enum log_status check_batches(const struct partition_conf *c, char *bytes, size_t n, int64_t now_ms,
                               struct log_append_result *r);

@@ -52,7 +52,7 @@ static struct producer *make(struct producers *t, int64_t id, int64_t now_ms)
 {
     if ((t->n + 1) * 2 > t->cap) {
         rebuild(t, t->cap ? t->cap : 16, now_ms - PRODUCER_EXPIRY_MS);
-        if ((t->n + 1) * 2 > t->cap && t->cap >= PRODUCERS_MAX * 2)
+        if ((t->n + 1) * 2 > t->cap && t->cap >= LIMIT_PRODUCERS * 2)
             rebuild(t, t->cap, INT64_MAX); /* a flood of ids: forget all, as Kafka does with expired ones */
         else if ((t->n + 1) * 2 > t->cap)
             rebuild(t, t->cap * 2, INT64_MIN);

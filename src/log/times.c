@@ -4,7 +4,7 @@
  */
 #include "log/log_int.h"
 
-enum { STEP_BYTES = 1 << 20, UNPACKED_LIMIT = 256 << 20 };
+enum { STEP_BYTES = 1 << 20 };
 
 /* Where to begin for a timestamp: the first segment that reaches it, and its time index. Returns -1 when none does. */
 static int64_t begin_at(struct log_partition *p, int64_t ts_ms)
@@ -32,7 +32,7 @@ static enum log_status first_record(const struct batch *b, int64_t ts_ms, int64_
     struct record r;
     bool got = false;
     enum log_status status = LOG_OK;
-    if (records_begin(&it, b, a, UNPACKED_LIMIT, NULL))
+    if (records_begin(&it, b, a, LIMIT_UNPACKED_BYTES, NULL))
         status = LOG_CORRUPT_MESSAGE;
     while (!status) {
         if (records_next(&it, &r, &got, NULL))

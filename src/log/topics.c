@@ -13,16 +13,7 @@
 #include <stdio.h>
 
 enum { REC_HEADER = 1, REC_TOPIC, REC_DELETE, REC_GROW, REC_CONFIG, REC_FACT, REC_PRODUCER_IDS, REC_COUNT };
-enum {
-    REC_PREFIX = 17,
-    REC_MAX = 64 << 20,
-    META_MAX = 1 << 30,
-    FACT_KEY = 512,
-    FACT_VALUE = 1 << 20,
-    CONFIGS_MAX = 256,
-    CONFIG_TEXT = 32 << 10,
-    ID_BLOCK = 1000
-};
+enum { REC_PREFIX = 17, ID_BLOCK = 1000 };
 
 /* -- fields ------------------------------------------------------------------------------------------------------------ */
 struct reader {
@@ -178,7 +169,7 @@ static bool apply_topic(struct log *l, struct reader *r)
     struct os_uuid id = rd_id(r);
     struct str name = rd_str(r);
     uint32_t partitions = rd_u32(r), configs = rd_u32(r);
-    if (r->bad || partitions > LOG_PARTITIONS_MAX || configs > CONFIGS_MAX || !name_ok(name) ||
+    if (r->bad || partitions > LIMIT_PARTITIONS || configs > LIMIT_TOPIC_CONFIGS || !name_ok(name) ||
         map_get(&l->topics, name))
         return false;
     struct topic *t = calloc(1, sizeof *t);
@@ -217,7 +208,7 @@ static bool apply_grow(struct log *l, struct reader *r)
     struct os_uuid id = rd_id(r);
     uint32_t n = rd_u32(r);
     struct topic *t = r->bad ? NULL : topic_by_id(l, id);
-    if (!t || n > LOG_PARTITIONS_MAX)
+    if (!t || n > LIMIT_PARTITIONS)
         return false;
     for (int32_t i = t->n; i < (int32_t)n; i++) {
         add_partition(t, partition_new(l, str_of(t->name), id, i));
@@ -232,7 +223,7 @@ static bool apply_config(struct log *l, struct reader *r)
     struct os_uuid id = rd_id(r);
     uint32_t n = rd_u32(r);
     struct topic *t = r->bad ? NULL : topic_by_id(l, id);
-    if (!t || n > CONFIGS_MAX)
+    if (!t || n > LIMIT_TOPIC_CONFIGS)
         return false;
     for (uint32_t i = 0; i < n && !r->bad; i++) {
         struct str key = rd_str(r), value = rd_str(r);
@@ -289,8 +280,8 @@ static void rec_begin(struct buf *b, int kind)
 /* Append the record in b and sync it. Under meta_lock. A failed write is undone; a failed sync ends the process. */
 static enum err rec_append(struct log *l, struct buf *b, struct fault *f)
 {
-    if (b->bad || b->n > REC_MAX)
-        return FAULT(f, ERR_LIMIT, {"what", "A change of the catalogue"}, {"limit", "64 MiB"});
+    if (b->bad || b->n > LIMIT_CATALOGUE_CHANGE_BYTES)
+        return LIMIT_FAULT(f, CATALOGUE_CHANGE_BYTES);
     put_u32le(b->p, (uint32_t)(b->n - REC_PREFIX));
     put_u64le(b->p + 8, l->meta_seq);
     put_u32le(b->p + 4, crc32c(0, b->p + 8, b->n - 8));
@@ -355,7 +346,7 @@ static size_t whole(const char *p, size_t n, size_t at)
     if (n - at < REC_PREFIX)
         return 0;
     size_t size = get_u32le(p + at) + (size_t)REC_PREFIX;
-    if (size > n - at || size > REC_MAX)
+    if (size > n - at || size > LIMIT_CATALOGUE_CHANGE_BYTES)
         return 0;
     return get_u32le(p + at + 4) == crc32c(0, p + at + 8, size - 8) ? size : 0;
 }
@@ -412,7 +403,7 @@ enum err meta_open(struct log *l, struct fault *f)
     log_path(l, path, "metadata.log");
     enum err e = os_open(&l->meta_file, path, OS_RDWR | OS_CREATE, f);
     if (!e)
-        e = os_read_file(path, META_MAX, &p, &n, f);
+        e = os_read_file(path, LIMIT_CATALOGUE_BYTES, &p, &n, f);
     if (!e)
         e = replay(l, p, n, f);
     free(p);
@@ -443,12 +434,21 @@ void meta_close(struct log *l)
 
 /* -- changes ------------------------------------------------------------------------------------------------------------- */
 
+static enum err bad_partitions(const char *least, struct fault *f)
+{
+    char detail[80];
+    snprintf(detail, sizeof detail, "%s, and at most %d", least, LIMIT_PARTITIONS);
+    return FAULT(f, ERR_INVALID, {"what", "Number of partitions"}, {"detail", detail});
+}
+
 static enum err check_configs(const struct log_config *c, size_t n, struct fault *f)
 {
-    bool ok = n <= CONFIGS_MAX;
+    bool ok = true;
+    if (n > LIMIT_TOPIC_CONFIGS)
+        return LIMIT_FAULT(f, TOPIC_CONFIGS);
     for (size_t i = 0; ok && i < n; i++)
-        ok = c[i].key.p && c[i].key.n <= CONFIG_TEXT && c[i].value.n <= CONFIG_TEXT;
-    return ok ? ERR_OK : FAULT(f, ERR_LIMIT, {"what", "A topic's configuration"}, {"limit", "256 entries of 32 KiB"});
+        ok = c[i].key.p && c[i].key.n <= LIMIT_TOPIC_CONFIG_BYTES && c[i].value.n <= LIMIT_TOPIC_CONFIG_BYTES;
+    return ok ? ERR_OK : LIMIT_FAULT(f, TOPIC_CONFIG_BYTES);
 }
 
 static enum err missing(struct str name, struct fault *f)
@@ -514,8 +514,8 @@ enum err log_topic_create(struct log *l, struct str name, int32_t partitions, co
     if (!name_ok(name))
         return FAULT(f, ERR_INVALID, {"what", "Topic name"},
                      {"detail", "it is 1 to 249 of [a-zA-Z0-9._-], and not . or .."});
-    if (partitions < 1 || partitions > LOG_PARTITIONS_MAX)
-        return FAULT(f, ERR_INVALID, {"what", "Number of partitions"}, {"detail", "it is 1 to 100000"});
+    if (partitions < 1 || partitions > LIMIT_PARTITIONS)
+        return bad_partitions("it is at least 1", f);
     enum err e = check_configs(configs, nconfigs, f);
     if (e)
         return e;
@@ -584,9 +584,8 @@ static enum err grow_locked(struct log *l, struct str name, int32_t partitions, 
     os_mutex_unlock(l->topics_lock);
     if (!t)
         return missing(name, f);
-    if (partitions <= now || partitions > LOG_PARTITIONS_MAX)
-        return FAULT(f, ERR_INVALID, {"what", "Number of partitions"},
-                     {"detail", "it must be more than there are, and at most 100000"});
+    if (partitions <= now || partitions > LIMIT_PARTITIONS)
+        return bad_partitions("it must be more than there are", f);
     enum err e = make_files(l, name, id, now, partitions, f);
     if (e)
         return e;
@@ -626,8 +625,10 @@ enum err log_topic_configure(struct log *l, struct str name, const struct log_co
 
 enum err log_fact_put(struct log *l, struct str key, struct str value, struct fault *f)
 {
-    if (!key.n || key.n > FACT_KEY || value.n > FACT_VALUE)
-        return FAULT(f, ERR_LIMIT, {"what", "A fact"}, {"limit", "512 bytes of key and 1 MiB of value"});
+    if (!key.n || key.n > LIMIT_FACT_KEY_BYTES)
+        return LIMIT_FAULT(f, FACT_KEY_BYTES);
+    if (value.n > LIMIT_FACT_VALUE_BYTES)
+        return LIMIT_FAULT(f, FACT_VALUE_BYTES);
     struct buf b = {0};
     rec_begin(&b, REC_FACT);
     put_str(&b, key);

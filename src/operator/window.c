@@ -4,6 +4,8 @@
  */
 #include "operator/operator_int.h"
 
+#include "base/limit.h"
+
 struct expand {
     struct op op;
     const struct batch_cols *in; /* the child's batch being expanded; its times are in `times` */
@@ -103,9 +105,9 @@ static void expand_close(struct op *op)
 OP_BUILDER(op_expand_window)
 {
     static const struct op_class class = {"Expand", expand_next, expand_close};
-    if (node->window.slide_us <= 0 || node->window.duration_us / node->window.slide_us > 100000) {
+    if (node->window.slide_us <= 0 || node->window.duration_us / node->window.slide_us > LIMIT_WINDOWS) {
         op_close(child);
-        return FAULT(f, ERR_LIMIT, {"what", "the number of overlapping windows"}, {"limit", "100000"});
+        return LIMIT_FAULT(f, WINDOWS);
     }
     struct expand *x = op_new(sizeof *x, &class, node, env, child);
     x->time_arena = arena_new(0);

@@ -578,9 +578,9 @@ static enum err bind_kind(struct binding *b, const struct node *n, struct expr *
 
 enum err bind_node(struct binding *b, const struct node *n, struct expr **out)
 {
-    if (++b->an->depth > PLAN_DEPTH) {
+    if (++b->an->depth > LIMIT_PLAN_DEPTH) {
         b->an->depth--;
-        return FAULT(b->an->f, ERR_LIMIT, {"what", "The nesting of the query"}, {"limit", "1000"});
+        return LIMIT_FAULT(b->an->f, PLAN_DEPTH);
     }
     b->an->bind->origin = n->origin;
     enum err err = bind_kind(b, n, out);
@@ -642,7 +642,7 @@ enum err bind_predicate(struct binding *b, const struct node *n, struct expr **o
     return err;
 }
 
-static enum err limit_fault(struct analysis *an, const struct node *n, enum err id, const char *what,
+static enum err limit_clause_fault(struct analysis *an, const struct node *n, enum err id, const char *what,
                             const struct expr *e, const char *key, const char *value)
 {
     enum err err = FAULT(an->f, id, {"name", what}, {"expr", quote_sql(an->a, e)}, {key, value});
@@ -660,7 +660,7 @@ enum err fold_i64(struct analysis *an, const struct node *n, const char *what, i
     struct expr *e;
     if (n->kind == NODE_ATTRIBUTE) {
         e = expr_column(an->bind, 0, last_part(n), type_simple(TYPE_INT), true);
-        return limit_fault(an, n, ERR_LIMIT_UNFOLDABLE, what, e, "", "");
+        return limit_clause_fault(an, n, ERR_LIMIT_UNFOLDABLE, what, e, "", "");
     }
     enum err err = bind_node(&b, n, &e);
     if (!err)
@@ -668,15 +668,15 @@ enum err fold_i64(struct analysis *an, const struct node *n, const char *what, i
     if (err)
         return err;
     if (e->kind != EXPR_LITERAL)
-        return limit_fault(an, n, ERR_LIMIT_UNFOLDABLE, what, e, "", "");
+        return limit_clause_fault(an, n, ERR_LIMIT_UNFOLDABLE, what, e, "", "");
     if (e->type->id != TYPE_INT && e->type->id != TYPE_SHORT && e->type->id != TYPE_BYTE) {
         const char *type = arena_fmt(an->a, "\"%.*s\"", STR_ARG(type_sql(an->a, e->type))).p;
-        return limit_fault(an, n, ERR_LIMIT_DATA_TYPE, what, e, "dataType", type);
+        return limit_clause_fault(an, n, ERR_LIMIT_DATA_TYPE, what, e, "dataType", type);
     }
     *out = e->type->id == TYPE_INT     ? e->literal.data.i32[0]
            : e->type->id == TYPE_SHORT ? e->literal.data.i16[0]
                                        : e->literal.data.i8[0];
     if (*out < 0)
-        return limit_fault(an, n, ERR_LIMIT_NEGATIVE, what, e, "v", arena_fmt(an->a, "%lld", (long long)*out).p);
+        return limit_clause_fault(an, n, ERR_LIMIT_NEGATIVE, what, e, "v", arena_fmt(an->a, "%lld", (long long)*out).p);
     return ERR_OK;
 }

@@ -14,10 +14,11 @@
 #ifndef PENSTOCK_PLAN_PLAN_INT_H
 #define PENSTOCK_PLAN_PLAN_INT_H
 
+#include "base/limit.h"
 #include "base/vec.h"
 #include "plan/plan.h"
 
-enum { PLAN_DEPTH = 1200, PLAN_COLUMNS = 10000, PROPOSALS = 5 };
+enum { PROPOSALS = 5 };
 
 struct scope_col {
     struct str name, qualifier; /* qualifier n 0: none */

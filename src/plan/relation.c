@@ -260,13 +260,13 @@ enum err resolve(struct analysis *an, const struct rel *r, struct out *o)
     *o = (struct out){0};
     if ((size_t)r->kind >= sizeof RESOLVERS / sizeof *RESOLVERS || !RESOLVERS[r->kind])
         return fault_internal(an->f, "no resolver for relation kind %d", r->kind);
-    if (an->depth > PLAN_DEPTH)
-        return FAULT(an->f, ERR_LIMIT, {"what", "The nesting of the query"}, {"limit", "1000"});
+    if (an->depth > LIMIT_PLAN_DEPTH)
+        return LIMIT_FAULT(an->f, PLAN_DEPTH);
     an->depth++;
     enum err err = RESOLVERS[r->kind](an, r, o);
     an->depth--;
-    if (!err && o->scope.n > PLAN_COLUMNS)
-        return FAULT(an->f, ERR_LIMIT, {"what", "The number of columns"}, {"limit", "10000"});
+    if (!err && o->scope.n > LIMIT_COLUMNS)
+        return LIMIT_FAULT(an->f, COLUMNS);
     if (!err && r->plan_id >= 0)
         vec_push(&an->plan_scopes, ((struct plan_scope){r->plan_id, o->scope}));
     return err;

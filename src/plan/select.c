@@ -154,8 +154,8 @@ static struct scope scope_of_items(struct analysis *an, const struct item *items
 
 enum err project_items(struct analysis *an, const struct out *child, struct item *items, int n, struct out *o)
 {
-    if (n > PLAN_COLUMNS)
-        return FAULT(an->f, ERR_LIMIT, {"what", "The number of columns"}, {"limit", "10000"});
+    if (n > LIMIT_COLUMNS)
+        return LIMIT_FAULT(an->f, COLUMNS);
     struct plan_node *p = plan_node(an, PLAN_PROJECT, child->node);
     struct out *below = ARENA_NEW(an->a, struct out);
     *below = *child;
@@ -531,7 +531,7 @@ static bool is_named_call(const struct node *n, const char *name, int nargs)
 static enum err take_subqueries(struct analysis *an, struct out *child, struct node *n, struct node **rest)
 {
     *rest = n;
-    if (is_named_call(n, "and", 2) && an->depth < PLAN_DEPTH) {
+    if (is_named_call(n, "and", 2) && an->depth < LIMIT_PLAN_DEPTH) {
         struct node *left, *right;
         an->depth++;
         enum err err = take_subqueries(an, child, n->args[0], &left);

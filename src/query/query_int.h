@@ -13,6 +13,7 @@
 #ifndef PENSTOCK_QUERY_QUERY_INT_H
 #define PENSTOCK_QUERY_QUERY_INT_H
 
+#include "base/limit.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "os/os.h"
@@ -20,7 +21,7 @@
 #include "state/state.h"
 #include "wire/json.h"
 
-enum { PROGRESS_KEPT = 100, WATERMARKS_MAX = 16, VISIBLE_PAUSE_MS = 100, TERMINATED_KEPT = 100 };
+enum { PROGRESS_KEPT = 100, VISIBLE_PAUSE_MS = 100, TERMINATED_KEPT = 100 };
 
 /* -- texts of the checkpoint ------------------------------------------------------------------------------------------ */
 struct batch_plan { /* offsets/N */
@@ -89,7 +90,7 @@ struct query {
     int nsources;
     struct stateful *stateful;
     int nstateful;
-    struct watermark watermarks[WATERMARKS_MAX];
+    struct watermark watermarks[LIMIT_WATERMARKS];
     int nwatermarks;
     struct os_mutex *watermark_lock;
     struct op_memory memory;

@@ -41,8 +41,8 @@ static enum err collect(struct query *q, const struct plan_node *n, struct fault
     for (int i = 0; !e && i < n->nchildren; i++)
         e = collect(q, n->children[i], f);
     if (!e && n->kind == PLAN_WATERMARK) {
-        if (q->nwatermarks == WATERMARKS_MAX)
-            return FAULT(f, ERR_LIMIT, {"what", "The number of watermarks of a query"}, {"limit", "16"});
+        if (q->nwatermarks == LIMIT_WATERMARKS)
+            return LIMIT_FAULT(f, WATERMARKS);
         q->watermarks[q->nwatermarks++].node = n;
     }
     if (e || !is_stateful(q, n) || !reads_a_stream(n))

@@ -5,6 +5,7 @@
  *   rows ─▶ lane per topic-partition { record batch of up to 256 KiB } ─▶ log_append ─▶ … commit waits until all are durable
  */
 #include "base/vec.h"
+#include "base/limit.h"
 #include "log/batch.h"
 #include "sink/sink_int.h"
 
@@ -12,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LANE_BYTES = 256 << 10, HEADERS_MAX = 1024 };
+enum { LANE_BYTES = 256 << 10 };
 
 struct in_flight { /* one append; the log may read its bytes until it is done */
     struct kafka *sink;
@@ -281,8 +282,8 @@ static enum err headers_at(struct kafka *s, const struct batch_cols *b, uint32_t
     if (!c || !col_valid(c, i))
         return ERR_OK;
     uint32_t from = c->data.offsets[COL_AT(c, i)], to = c->data.offsets[COL_AT(c, i) + 1];
-    if (to - from > HEADERS_MAX)
-        return FAULT(f, ERR_LIMIT, {"what", "The number of headers of a record"}, {"limit", "1024"});
+    if (to - from > LIMIT_SINK_HEADERS)
+        return LIMIT_FAULT(f, SINK_HEADERS);
     const struct column *row = &c->children[0], *key = &row->children[0], *value = &row->children[1];
     for (uint32_t k = from; k < to; k++) {
         if (!col_valid(row, k) || !col_valid(key, k))
@@ -296,7 +297,7 @@ static enum err headers_at(struct kafka *s, const struct batch_cols *b, uint32_t
 
 static enum err write_row(struct kafka *s, const struct batch_cols *b, uint32_t i, struct fault *f)
 {
-    struct str name = s->topic_option.p ? s->topic_option : bytes_at(b, s->topic, i), headers[2 * HEADERS_MAX];
+    struct str name = s->topic_option.p ? s->topic_option : bytes_at(b, s->topic, i), headers[2 * LIMIT_SINK_HEADERS];
     struct str key = bytes_at(b, s->key, i);
     struct topic *t = NULL;
     struct lane *lane = NULL;

@@ -244,7 +244,7 @@ const struct type *parse_type(struct parser *p)
     const struct type *t = NULL;
     if (p->err)
         return NULL;
-    if (p->type_depth >= TYPE_DEPTH)
+    if (p->type_depth >= LIMIT_TYPE_DEPTH)
         p->err = fault_set(p->fault, ERR_PARSE_TOO_COMPLEX, 0, NULL);
     p->type_depth++;
     if (!p->err)

@@ -345,13 +345,13 @@ static bool after_dot_word(const struct parser *p)
 enum err sql_lex(struct parser *p)
 {
     struct lexer l = {.p = p, .line = 1};
-    if (p->text.n > SQL_TEXT_LIMIT)
-        return p->err = FAULT(p->fault, ERR_LIMIT, {"what", "The SQL text"}, {"limit", "4 MiB"});
+    if (p->text.n > LIMIT_SQL_BYTES)
+        return p->err = LIMIT_FAULT(p->fault, SQL_BYTES);
     for (;;) {
         if (!skip_space(&l))
             return p->err;
-        if (p->n >= SQL_TOKEN_LIMIT)
-            return p->err = FAULT(p->fault, ERR_LIMIT, {"what", "The SQL text"}, {"limit", "1048576 tokens"});
+        if (p->n >= LIMIT_SQL_TOKENS)
+            return p->err = LIMIT_FAULT(p->fault, SQL_TOKENS);
         struct token *t = room(&l);
         *t = (struct token){.start = l.point, .line = l.line, .column = l.column};
         size_t from = l.at;

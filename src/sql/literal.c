@@ -151,7 +151,7 @@ struct node *literal_string(struct parser *p)
     struct str s = peek(p, 0)->value;
     p->at++;
     if (peek(p, 0)->kind == TOKEN_STRING) {
-        struct buf b = {.limit = SQL_TEXT_LIMIT};
+        struct buf b = {.limit = LIMIT_SQL_BYTES};
         buf_str(&b, s);
         for (; peek(p, 0)->kind == TOKEN_STRING; p->at++)
             buf_str(&b, peek(p, 0)->value);

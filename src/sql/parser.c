@@ -159,7 +159,7 @@ bool enter(struct parser *p)
 {
     if (p->err)
         return false;
-    if (p->depth >= PARSE_DEPTH) {
+    if (p->depth >= LIMIT_SQL_DEPTH) {
         p->err = fault_set(p->fault, ERR_PARSE_TOO_COMPLEX, 0, NULL);
         return false;
     }
@@ -261,7 +261,7 @@ struct node *finish(struct parser *p, struct node *e, int first)
         if (e->args[i] && e->args[i]->depth > depth)
             depth = e->args[i]->depth;
     e->depth = depth + 1;
-    if (e->depth > TREE_DEPTH) {
+    if (e->depth > LIMIT_TREE_DEPTH) {
         p->err = fault_set(p->fault, ERR_PARSE_TOO_COMPLEX, 0, NULL);
         return NULL;
     }

@@ -12,7 +12,7 @@ static struct rel *finish_rel(struct parser *p, struct rel *r, int first)
         if (r->children[i]->depth > depth)
             depth = r->children[i]->depth;
     r->depth = depth + 1;
-    if (r->depth > TREE_DEPTH) {
+    if (r->depth > LIMIT_TREE_DEPTH) {
         p->err = fault_set(p->fault, ERR_PARSE_TOO_COMPLEX, 0, NULL);
         return NULL;
     }
@@ -530,16 +530,15 @@ static bool parse_cte(struct parser *p, struct str *name, struct rel **body)
 
 static struct rel *parse_with(struct parser *p)
 {
-    enum { CTES = 128 };
     int first = p->at, n = 0;
-    struct str names[CTES];
-    struct rel *bodies[CTES];
+    struct str names[LIMIT_CTES];
+    struct rel *bodies[LIMIT_CTES];
     p->at++;
     if (at_word(p, "recursive") && peek(p, 1)->kind == TOKEN_WORD && !word_is(peek(p, 1), "as"))
         return unsupported(p, "WITH RECURSIVE", "");
     do {
-        if (n == CTES) {
-            p->err = FAULT(p->fault, ERR_LIMIT, {"what", "The number of common table expressions"}, {"limit", "128"});
+        if (n == LIMIT_CTES) {
+            p->err = LIMIT_FAULT(p->fault, CTES);
             return NULL;
         }
         if (!parse_cte(p, &names[n], &bodies[n]))

@@ -8,16 +8,15 @@
  *   "SELECT a FROM t"  ──sql_parse──┐
  *   spark.connect.Relation ─────────┴──▶ struct rel / struct node ──plan_analyze──▶ struct plan
  *
- * Depth: builders refuse to nest deeper than TREE_DEPTH (an error, never a stack overflow).
+ * Depth: builders refuse to nest deeper than LIMIT_TREE_DEPTH (an error, never a stack overflow).
  * The parser is recursive descent with a Pratt expression parser after Spark's SqlBaseParser.g4; Spark reserves almost no words.
  */
 #ifndef PENSTOCK_SQL_SQL_H
 #define PENSTOCK_SQL_SQL_H
 
+#include "base/limit.h"
 #include "base/origin.h"
 #include "column/column.h"
-
-enum { TREE_DEPTH = 1000 };
 
 /* -- expressions -------------------------------------------------------------------------------------------------- */
 enum node_kind {

@@ -31,12 +31,6 @@ struct token {
     int32_t line, column;
 };
 
-enum {
-    SQL_TEXT_LIMIT = 4 << 20, /* bytes of one statement */
-    SQL_TOKEN_LIMIT = 1 << 20,
-    PARSE_DEPTH = 800, /* nested parse_expression, parse_value and parse_query calls: about five C frames each */
-};
-
 struct parser {
     struct arena *a;
     struct fault *fault;

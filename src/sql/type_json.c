@@ -155,7 +155,7 @@ static struct json *read_value(struct json_reader *r)
     struct json *v = ARENA_NEW(r->a, struct json);
     space(r);
     size_t from = r->at;
-    if (++r->depth > TYPE_DEPTH * 4 || r->at >= r->s.n)
+    if (++r->depth > LIMIT_TYPE_DEPTH * 4 || r->at >= r->s.n)
         r->bad = true;
     if (r->bad)
         return v;
@@ -247,7 +247,7 @@ static const struct type *struct_type(const struct json *v, struct arena *a, int
 
 static const struct type *to_type(const struct json *v, struct arena *a, int depth)
 {
-    if (depth > TYPE_DEPTH)
+    if (depth > LIMIT_TYPE_DEPTH)
         return NULL;
     if (v->kind == JSON_STRING)
         return simple_type(v->string, a);
@@ -272,7 +272,7 @@ enum err sql_parse_type_json(struct str json, struct arena *a, const struct type
 {
     struct json_reader r = {.s = json, .a = a};
     *out = NULL;
-    if (json.n <= SQL_TEXT_LIMIT) {
+    if (json.n <= LIMIT_SQL_BYTES) {
         struct json *v = read_value(&r);
         space(&r);
         if (!r.bad && r.at == json.n)

@@ -304,17 +304,12 @@ static enum err append(struct checkpoint *c, uint32_t type, const struct str *pa
     return ERR_OK;
 }
 
-static enum err too_long(struct fault *f)
-{
-    return FAULT(f, ERR_LIMIT, {"what", "A plan or commit of a checkpoint"}, {"limit", "16 MiB"});
-}
-
 enum err checkpoint_plan(struct checkpoint *c, int64_t batch, struct str plan, struct fault *f)
 {
     if (!plan_fits(c, batch) || (c->last.batch < 0 && batch != 0))
         return fault_internal(f, "plan %" PRId64 " after batch %" PRId64 " of %s", batch, c->last.batch, c->dir);
-    if (plan.n > TEXT_BYTES)
-        return too_long(f);
+    if (plan.n > LIMIT_PLAN_TEXT_BYTES)
+        return LIMIT_FAULT(f, PLAN_TEXT_BYTES);
     struct buf front = {0};
     buf_u64le(&front, (uint64_t)batch);
     facts_write(c, false, &front);
@@ -354,8 +349,8 @@ enum err checkpoint_commit(struct checkpoint *c, int64_t batch, struct str commi
 {
     if (c->last.committed || batch != c->last.batch || batch < 0)
         return fault_internal(f, "commit %" PRId64 " after batch %" PRId64 " of %s", batch, c->last.batch, c->dir);
-    if (commit.n > TEXT_BYTES || next_plan.n > TEXT_BYTES)
-        return too_long(f);
+    if (commit.n > LIMIT_PLAN_TEXT_BYTES || next_plan.n > LIMIT_PLAN_TEXT_BYTES)
+        return LIMIT_FAULT(f, PLAN_TEXT_BYTES);
     struct buf front = {0};
     commit_front(c, batch, commit, next_plan, &front);
     struct str *parts = calloc(nchanges + 1, sizeof *parts);

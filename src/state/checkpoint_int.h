@@ -10,16 +10,14 @@
 #ifndef PENSTOCK_STATE_CHECKPOINT_INT_H
 #define PENSTOCK_STATE_CHECKPOINT_INT_H
 
+#include "base/limit.h"
 #include "base/rd.h"
 #include "base/vec.h"
 #include "os/os.h"
 #include "state/state.h"
 
 enum { FILE_HEAD = 16, FRAME_HEAD = 32, CHECKPOINT_VERSION = 1, PATH_BYTES = 4096 };
-enum {
-    TEXT_BYTES = 16 << 20,
-    SMALL_BYTES = 4 << 20
-}; /* a plan or commit; a log without state is rewritten beyond SMALL */
+enum { SMALL_BYTES = 4 << 20 }; /* a log without state is rewritten beyond it */
 
 enum frame_type {
     FRAME_HEAD_OF_LOG = 1, /* query id, signature, snapshot version */

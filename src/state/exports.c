@@ -56,7 +56,7 @@ static enum err same_file(const struct checkpoint *c, const char *name, struct s
     char path[PATH_BYTES], detail[160], *p = NULL;
     size_t n = 0;
     snprintf(path, sizeof path, "%s/%s", c->dir, name);
-    enum err e = os_read_file(path, TEXT_BYTES, &p, &n, f);
+    enum err e = os_read_file(path, LIMIT_PLAN_TEXT_BYTES, &p, &n, f);
     bool same = !e && str_eq(str_make(p, n), want);
     free(p);
     if (e && e != ERR_NOTFOUND)

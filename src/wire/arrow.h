@@ -12,7 +12,7 @@
  * and half-float columns are refused by name.
  *
  * Input is hostile: every table, vector, offset and buffer is checked against the bytes that are there before it is
- * followed; nesting is bounded by TYPE_DEPTH; memory is the arena's limit.
+ * followed; nesting is bounded by LIMIT_TYPE_DEPTH; memory is the arena's limit.
  * Sources: Arrow columnar format (format/Message.fbs, Schema.fbs) and the FlatBuffers binary layout; code is our own.
  */
 #ifndef PENSTOCK_WIRE_ARROW_H

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-enum { FIELDS_LIMIT = 20000, ROWS_PER_EMPTY_BODY = 65536 };
+enum { ROWS_PER_EMPTY_BODY = 65536 };
 
 /* A field of the stream's schema: what its buffers hold, and what it becomes. */
 struct in_field {
@@ -190,7 +190,7 @@ static enum err read_field(struct reader *r, struct fb_in *in, struct fb_at at, 
 static enum err read_fields(struct reader *r, struct fb_in *in, size_t first, uint32_t n, int depth,
                             struct in_field **out)
 {
-    if (depth > TYPE_DEPTH || n > FIELDS_LIMIT || (r->nfields += (int)n) > FIELDS_LIMIT)
+    if (depth > LIMIT_TYPE_DEPTH || n > LIMIT_ARROW_FIELDS || (r->nfields += (int)n) > LIMIT_ARROW_FIELDS)
         return FAULT(r->f, ERR_LIMIT, {"what", "The schema of Arrow data"}, {"limit", "20000 fields, 64 deep"});
     *out = ARENA_ARRAY(r->a, n + 1, struct in_field);
     enum err e = ERR_OK;

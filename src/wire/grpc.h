@@ -9,7 +9,7 @@
  * It neither reads a clock nor waits: the owner (serve/connect, on a loop) feeds it, calls grpc_flush, keeps the
  * deadline that grpc_timeout_ms tells, and ends a call that is late with grpc_finish.
  *
- * Bounds: a message in ≤ GRPC_MESSAGE_LIMIT (Spark's 128 MiB), grown as bytes arrive and never by the length announced;
+ * Bounds: a message in ≤ LIMIT_GRPC_MESSAGE_BYTES (Spark's 128 MiB), grown as bytes arrive and never by the length announced;
  * the unfinished messages of one connection ≤ 256 MiB, of the process ≤ 1 GiB (RESOURCE_EXHAUSTED beyond); ≤ 100 calls
  * at once per connection; header lists ≤ 16 KiB; resets, pings and settings by nghttp2's rate limits. What is queued
  * for a call waits for the client's HTTP/2 window: the owner looks at grpc_queued and goes on when on_drained is
@@ -25,6 +25,7 @@
 
 #include "base/arena.h"
 #include "base/fault.h"
+#include "base/limit.h"
 
 enum grpc_code {
     GRPC_OK = 0,
@@ -40,8 +41,6 @@ enum grpc_code {
     GRPC_INTERNAL = 13,
     GRPC_UNAVAILABLE = 14,
 };
-
-enum { GRPC_MESSAGE_LIMIT = 128 << 20, GRPC_TRAILER_LIMIT = 7 << 10 };
 
 /* -- server ----------------------------------------------------------------------------------------------------- */
 struct grpc_conn;
@@ -82,7 +81,7 @@ struct grpc_call *grpc_find(struct grpc_conn *c, uint64_t call_id); /* NULL when
 void grpc_send(struct grpc_call *call, struct str message);
 size_t grpc_queued(const struct grpc_call *call); /* bytes queued and not yet in frames */
 /* End the call after what is queued: status, text (cut at a UTF-8 boundary, percent-encoded) and the serialized
- * google.rpc.Status of grpc-status-details-bin ({0}: none). Trailers over GRPC_TRAILER_LIMIT lose the details' tail
+ * google.rpc.Status of grpc-status-details-bin ({0}: none). Trailers over LIMIT_GRPC_TRAILER_BYTES lose the details' tail
  * first: the caller keeps details small (grpc_error_details does). */
 void grpc_finish(struct grpc_call *call, enum grpc_code code, struct str message, struct str details);
 

@@ -121,7 +121,7 @@ enum err grpc_client_open(struct grpc_client **out, const char *host, uint16_t p
         return FAULT(f, ERR_NOMEM, {"what", "gRPC client"});
     c->poller = -1;
     c->timeout_ms = timeout_ms;
-    c->in.b.limit = GRPC_MESSAGE_LIMIT + (16 << 20);
+    c->in.b.limit = LIMIT_GRPC_MESSAGE_BYTES + (16 << 20);
     snprintf(c->authority, sizeof c->authority, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
     enum err e = net_connect(host, port, timeout_ms, &c->fd, f);
     if (e) {

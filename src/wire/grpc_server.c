@@ -4,13 +4,9 @@
 #include <stdio.h>
 
 enum {
-    CALLS_AT_ONCE = 100,
-    HEADER_BYTES = 16 << 10,
     WINDOW_STREAM = 1 << 20,
     WINDOW_CONN = 16 << 20,
-    UNFINISHED_PER_CONN = 256 << 20,
     UNFINISHED_IN_ALL = 1 << 30,
-    PATH_BYTES = 200,
 };
 
 static size_t unfinished_in_all; /* atomic: bytes of messages not yet whole, in the process */
@@ -29,7 +25,7 @@ struct grpc_call {
     void *state;
     uint64_t id;
     int32_t stream;
-    char path[PATH_BYTES];
+    char path[LIMIT_GRPC_PATH_BYTES];
     size_t path_n, header_bytes;
     int64_t timeout_ms;
     bool is_post, is_grpc, is_encoded, announced, ended; /* announced: on_call was called; ended: on_end was */
@@ -205,9 +201,9 @@ void grpc_finish(struct grpc_call *call, enum grpc_code code, struct str message
         return;
     call->finished = true;
     call->code = code;
-    if (details.n && details.n <= GRPC_TRAILER_LIMIT / 4 * 3) /* base64 makes four bytes of three */
+    if (details.n && details.n <= LIMIT_GRPC_TRAILER_BYTES / 4 * 3) /* base64 makes four bytes of three */
         grpc_base64_encode(&call->details, details);
-    size_t left = call->details.n < GRPC_TRAILER_LIMIT ? GRPC_TRAILER_LIMIT - call->details.n : 0;
+    size_t left = call->details.n < LIMIT_GRPC_TRAILER_BYTES ? LIMIT_GRPC_TRAILER_BYTES - call->details.n : 0;
     grpc_percent_encode(&call->message, message, left);
     go_on(call);
 }
@@ -253,7 +249,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     call->id = c->serial << 31 | (uint64_t)call->stream;
     call->timeout_ms = -1;
     call->tail = &call->head;
-    call->in.b.limit = GRPC_MESSAGE_LIMIT + (4 << 20);
+    call->in.b.limit = LIMIT_GRPC_MESSAGE_BYTES + (4 << 20);
     call->next = c->calls;
     call->link = &c->calls;
     if (c->calls)
@@ -272,13 +268,13 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (!call)
         return 0;
     call->header_bytes += name_n + value_n + 32;
-    if (call->header_bytes > HEADER_BYTES)
+    if (call->header_bytes > LIMIT_GRPC_HEADER_BYTES)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
     struct str key = str_make(name, name_n), text = str_make(value, value_n);
     if (str_eqz(key, ":method")) {
         call->is_post = str_eqz(text, "POST");
     } else if (str_eqz(key, ":path")) {
-        call->path_n = value_n < PATH_BYTES ? value_n : PATH_BYTES;
+        call->path_n = value_n < LIMIT_GRPC_PATH_BYTES ? value_n : LIMIT_GRPC_PATH_BYTES;
         memcpy(call->path, value, call->path_n);
     } else if (str_eqz(key, "content-type")) {
         call->is_grpc = str_starts(text, STR("application/grpc")) && !str_starts(text, STR("application/grpc-web"));
@@ -368,7 +364,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
     if (!call || !call->announced || call->finished)
         return 0; /* what still arrives for a refused call is thrown away */
     size_t before = call->in.b.n;
-    if (c->unfinished + n > UNFINISHED_PER_CONN ||
+    if (c->unfinished + n > LIMIT_GRPC_UNFINISHED_BYTES ||
         __atomic_load_n(&unfinished_in_all, __ATOMIC_RELAXED) + n > UNFINISHED_IN_ALL) {
         refuse(call, GRPC_RESOURCE_EXHAUSTED, "too many bytes of unfinished messages");
         return 0;
@@ -427,9 +423,9 @@ static void make_session(struct grpc_conn *c)
         goto out;
     }
     nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, CALLS_AT_ONCE},
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, LIMIT_GRPC_CALLS},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW_STREAM},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEADER_BYTES},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_GRPC_HEADER_BYTES},
     };
     if (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof *settings) ||
         nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, WINDOW_CONN))

@@ -120,7 +120,7 @@ enum grpc_frame_state grpc_frames_next(struct grpc_frames *fr, struct str *m)
     uint32_t n = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
     if (p[0] != 0)
         return GRPC_FRAME_COMPRESSED;
-    if (n > GRPC_MESSAGE_LIMIT)
+    if (n > LIMIT_GRPC_MESSAGE_BYTES)
         return GRPC_FRAME_TOO_LARGE;
     if (have - GRPC_PREFIX < n)
         return GRPC_FRAME_NONE;

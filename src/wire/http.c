@@ -78,7 +78,7 @@ static int header_line(struct http_request *r, struct str line)
 int http_parse(struct http_request *r, const char *in, size_t n)
 {
     *r = (struct http_request){.keep_alive = false};
-    struct str rest = str_make(in, n < HTTP_HEAD_BYTES ? n : HTTP_HEAD_BYTES), line;
+    struct str rest = str_make(in, n < LIMIT_HTTP_HEAD_BYTES ? n : LIMIT_HTTP_HEAD_BYTES), line;
     bool first = true;
     while (take_line(&rest, &line)) {
         if (first && !line.n)
@@ -90,7 +90,7 @@ int http_parse(struct http_request *r, const char *in, size_t n)
             return rc;
         first = false;
     }
-    return n >= HTTP_HEAD_BYTES ? -431 : 0;
+    return n >= LIMIT_HTTP_HEAD_BYTES ? -431 : 0;
 }
 
 struct str http_query(struct str query, struct str name)

@@ -6,14 +6,13 @@
  *
  *   "GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\n\r\n"   ──▶   method GET, path /metrics, query x=1, keep_alive
  *
- * Bounds: a head is at most HTTP_HEAD_BYTES. A body is not read here: content_length says how long it would be.
+ * Bounds: a head is at most LIMIT_HTTP_HEAD_BYTES. A body is not read here: content_length says how long it would be.
  */
 #ifndef PENSTOCK_WIRE_HTTP_H
 #define PENSTOCK_WIRE_HTTP_H
 
+#include "base/limit.h"
 #include "base/str.h"
-
-enum { HTTP_HEAD_BYTES = 8192 };
 
 struct http_request {
     struct str method, path, query;

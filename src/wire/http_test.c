@@ -46,9 +46,9 @@ TEST(refusals)
     EXPECT_INT(parse(&r, "GET / HTTP/2.0\r\n\r\n"), -505);
     EXPECT_INT(parse(&r, "GET / HTTP/1.1\r\nno colon\r\n\r\n"), -400);
     EXPECT_INT(parse(&r, "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), -400);
-    char big[HTTP_HEAD_BYTES + 1];
+    char big[LIMIT_HTTP_HEAD_BYTES + 1];
     memset(big, 'a', sizeof big);
-    EXPECT_INT(http_parse(&r, big, HTTP_HEAD_BYTES - 1), 0);
-    EXPECT_INT(http_parse(&r, big, HTTP_HEAD_BYTES), -431);
+    EXPECT_INT(http_parse(&r, big, LIMIT_HTTP_HEAD_BYTES - 1), 0);
+    EXPECT_INT(http_parse(&r, big, LIMIT_HTTP_HEAD_BYTES), -431);
 }
 TEST_MAIN()

@@ -98,7 +98,7 @@ struct str utf8_repair(struct str s, struct arena *a)
 /* -- structure -------------------------------------------------------------------------------------------------------- */
 static bool open_with(struct json *j, char c)
 {
-    if (json_peek(j) != c || j->depth >= JSON_DEPTH)
+    if (json_peek(j) != c || j->depth >= LIMIT_JSON_DEPTH)
         return json_fail(j);
     j->p++;
     j->depth++;
@@ -368,7 +368,7 @@ bool json_number(struct json *j, struct str *text, bool *integer)
             j->p++;
     }
     *text = str_make(from, (size_t)(j->p - from));
-    return text->n <= JSON_NUMBER_MAX ? true : json_fail(j);
+    return text->n <= LIMIT_JSON_NUMBER_CHARS ? true : json_fail(j);
 }
 
 bool json_i64(struct json *j, int64_t *out)
@@ -450,7 +450,7 @@ static bool skip_scalar(struct json *j, char c)
 /* Pass over the container at hand. Which kind each open one is, is a bit per level: no recursion, whatever the depth. */
 static bool skip_container(struct json *j)
 {
-    uint64_t object_bits[JSON_DEPTH / 64 + 1] = {0};
+    uint64_t object_bits[LIMIT_JSON_DEPTH / 64 + 1] = {0};
     int target = j->depth;
     for (;;) {
         char c = json_peek(j);

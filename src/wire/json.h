@@ -3,7 +3,7 @@
  *
  * The caller walks the text: json_peek says what comes, json_object/json_array step in, json_string, json_number … read a
  * value, json_skip passes over one and checks it all the same. A reader is sticky: after an error everything returns
- * false and `bad` stays set. Nesting is bounded by JSON_DEPTH. Nothing is recursive.
+ * false and `bad` stays set. Nesting is bounded by LIMIT_JSON_DEPTH. Nothing is recursive.
  *
  *   json_object(&j);
  *   while (json_more(&j, '}')) { json_key(&j, a, &key); … json_skip(&j); }
@@ -20,8 +20,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-
-enum { JSON_DEPTH = 1000, JSON_NUMBER_MAX = 1000 }; /* Jackson's StreamReadConstraints */
+#include "base/limit.h"
 
 struct json {
     const char *p, *end;

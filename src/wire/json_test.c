@@ -45,8 +45,8 @@ TEST(depth_is_bounded)
     struct json j = json_of(buf_view(&b), false);
     EXPECT(!json_skip(&j, NULL));
     buf_clear(&b);
-    buf_fill(&b, '[', JSON_DEPTH);
-    buf_fill(&b, ']', JSON_DEPTH);
+    buf_fill(&b, '[', LIMIT_JSON_DEPTH);
+    buf_fill(&b, ']', LIMIT_JSON_DEPTH);
     j = json_of(buf_view(&b), false);
     EXPECT(json_skip(&j, NULL) && json_end(&j));
     buf_free(&b);

@@ -16,7 +16,7 @@ struct walk {
     int depth;
     const char *const *strict;
     struct fault *f;
-    struct level level[PROTO_DEPTH + 1];
+    struct level level[LIMIT_PROTO_DEPTH + 1];
 };
 
 static enum err malformed(struct walk *w, const char *detail)
@@ -137,8 +137,8 @@ static enum err enter(struct walk *w, const ProtobufCFieldDescriptor *fd, const 
             return malformed(w, "a singular message field is there twice");
         l->seen[index / 64] |= (uint64_t)1 << (index % 64);
     }
-    if (w->depth == PROTO_DEPTH)
-        return FAULT(w->f, ERR_LIMIT, {"what", "The nesting of the plan"}, {"limit", "1024 message levels"});
+    if (w->depth == LIMIT_PROTO_DEPTH)
+        return LIMIT_FAULT(w->f, PROTO_DEPTH);
     const ProtobufCMessageDescriptor *desc = fd->descriptor;
     bool strict = l->strict || is_strict(w, desc);
     w->level[++w->depth] = (struct level){desc, start + n, {0, 0}, strict};
@@ -174,8 +174,8 @@ static enum err one_field(struct walk *w)
 enum err proto_check(const ProtobufCMessageDescriptor *desc, struct str bytes, const char *const *strict,
                      struct fault *f)
 {
-    if (bytes.n > PROTO_SIZE_LIMIT)
-        return FAULT(f, ERR_LIMIT, {"what", "The size of a message"}, {"limit", "128 MiB"});
+    if (bytes.n > LIMIT_PROTO_BYTES)
+        return LIMIT_FAULT(f, PROTO_BYTES);
     struct walk w; /* the levels below depth are never read: left as they are */
     w.p = (const uint8_t *)bytes.p;
     w.depth = 0;

@@ -8,17 +8,16 @@
  *
  * Unknown fields are ignored in an envelope (a newer client may add some) and refused, by path and number, inside the
  * messages named strict (a plan or a command with a part that we skip would compute something else). Strict is
- * inherited by all that is inside. The walk costs one pass; its stack is an array of PROTO_DEPTH ends.
+ * inherited by all that is inside. The walk costs one pass; its stack is an array of LIMIT_PROTO_DEPTH ends.
  */
 #ifndef PENSTOCK_WIRE_PROTO_H
 #define PENSTOCK_WIRE_PROTO_H
 
 #include "base/arena.h"
 #include "base/fault.h"
+#include "base/limit.h"
 
 #include <protobuf-c/protobuf-c.h>
-
-enum { PROTO_DEPTH = 1024, PROTO_SIZE_LIMIT = 128 << 20 };
 
 /* Check `bytes` as a message of type `desc`. `strict` lists message names ("spark.connect.Plan"), ends with NULL.
  * ERR_FRAME malformed, ERR_LIMIT too deep or too large, ERR_UNSUPPORTED an unknown field inside a strict message. */

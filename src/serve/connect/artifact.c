@@ -26,14 +26,12 @@ struct upload {
     bool crc_ok;
 };
 
-enum { ARTIFACTS_PER_CALL = 10000 };
-
 struct upload *upload_new(void)
 {
     struct upload *u = calloc(1, sizeof *u);
     if (!u)
         memory_out("an upload");
-    u->bytes.limit = ARTIFACT_BYTES_MAX;
+    u->bytes.limit = LIMIT_ARTIFACT_BYTES;
     return u;
 }
 
@@ -72,7 +70,7 @@ static enum err keep(struct session *s, const char *name, struct str bytes, stru
         memcpy(b->bytes, bytes.p, bytes.n);
     os_mutex_lock(s->lock);
     bool there = map_get(&s->artifacts, str_of(name)); /* named by its hash: the same bytes, perhaps in use */
-    bool full = !there && s->artifact_bytes + bytes.n > ARTIFACT_BYTES_MAX;
+    bool full = !there && s->artifact_bytes + bytes.n > LIMIT_ARTIFACT_BYTES;
     if (!there && !full) {
         map_put(&s->artifacts, str_of(name), b);
         s->artifact_bytes += bytes.n;
@@ -80,16 +78,15 @@ static enum err keep(struct session *s, const char *name, struct str bytes, stru
     }
     os_mutex_unlock(s->lock);
     free(b);
-    return full ? FAULT(f, ERR_LIMIT, {"what", "The cached local relations of a session"}, {"limit", "256 MiB"})
-                : ERR_OK;
+    return full ? LIMIT_FAULT(f, ARTIFACT_BYTES) : ERR_OK;
 }
 
 static enum err finish(struct upload *u, const char *name, struct str bytes, bool crc_ok, struct fault *f)
 {
     if (strncmp(name, "cache/", 6) != 0)
         return refuse(f, "artifact", name);
-    if (u->done.n >= ARTIFACTS_PER_CALL)
-        return FAULT(f, ERR_LIMIT, {"what", "The number of artifacts in one call"}, {"limit", "10000"});
+    if (u->done.n >= LIMIT_ARTIFACTS)
+        return LIMIT_FAULT(f, ARTIFACTS);
     enum err e = crc_ok ? keep(u->session, name, bytes, f) : ERR_OK;
     struct done d = {strdup(name), crc_ok};
     if (!e && d.name)
@@ -126,8 +123,8 @@ static enum err begin(struct upload *u, const Spark__Connect__AddArtifactsReques
         return invalid(f, "An artifact inside another one.");
     if (b->num_chunks < 1 || b->total_bytes < 0)
         return invalid(f, "An artifact of no chunks.");
-    if (b->total_bytes > ARTIFACT_BYTES_MAX)
-        return FAULT(f, ERR_LIMIT, {"what", "The size of an artifact"}, {"limit", "256 MiB"});
+    if (b->total_bytes > LIMIT_ARTIFACT_BYTES)
+        return LIMIT_FAULT(f, ARTIFACT_BYTES);
     u->name = strdup(b->name);
     u->chunks_left = b->num_chunks;
     u->total_bytes = b->total_bytes;

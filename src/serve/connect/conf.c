@@ -116,8 +116,6 @@ static void store(struct session *s, struct str key, char *value)
     os_mutex_unlock(s->lock);
 }
 
-enum { CONF_KEYS_MAX = 10000, CONF_TEXT_MAX = 1 << 20 };
-
 /* A replaced value of this text, taken back from those that are kept: a client that sets two values in turn for ever must not fill
  * the session. NULL if there is none. */
 static char *take_old(struct session *s, struct str value)
@@ -148,11 +146,13 @@ enum err session_set(struct session *s, struct str key, struct str value, struct
         store(s, key, again);
         return ERR_OK;
     }
+    if (key.n + value.n > LIMIT_CONF_BYTES)
+        return LIMIT_FAULT(f, CONF_BYTES);
     os_mutex_lock(s->lock);
-    bool full = s->conf.n >= CONF_KEYS_MAX || s->old_confs.n >= CONF_KEYS_MAX || key.n + value.n > CONF_TEXT_MAX;
+    bool full = s->conf.n >= LIMIT_CONF_KEYS || s->old_confs.n >= LIMIT_CONF_KEYS;
     os_mutex_unlock(s->lock);
     if (full)
-        return FAULT(f, ERR_LIMIT, {"what", "The configuration of a session"}, {"limit", "10000 settings of 1 MiB"});
+        return LIMIT_FAULT(f, CONF_KEYS);
     char *copy = malloc(value.n + 1);
     if (!copy)
         return FAULT(f, ERR_NOMEM, {"what", "a setting"});

@@ -12,6 +12,7 @@
 #ifndef PENSTOCK_SERVE_CONNECT_INT_H
 #define PENSTOCK_SERVE_CONNECT_INT_H
 
+#include "base/limit.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "os/os.h"
@@ -20,17 +21,6 @@
 #include "wire/grpc.h"
 
 enum {
-    SESSIONS_MAX = 1000,
-    CLOSED_SESSIONS = 1000,
-    EXECUTIONS_MAX = 1000,
-    ARTIFACT_BYTES_MAX = 256 << 20,
-    ERRORS_KEPT = 16,
-    WORKERS_MAX = 256,
-    JOBS_MAX = 1000,
-    UNSENT_BYTES = 16 << 20,
-    KEPT_BYTES = 10 << 20,
-    TERMINAL_BYTES = 1 << 20,
-    TERMINAL_WAITERS = 64,
     DETACHED_MS = 5 * 60 * 1000,
     SESSION_IDLE_MS = 60 * 60 * 1000,
 };
@@ -88,7 +78,7 @@ struct waiter {
 struct terminal { /* under the session's lock */
     char *ring;
     uint64_t end; /* bytes written ever */
-    struct waiter waiters[TERMINAL_WAITERS];
+    struct waiter waiters[LIMIT_TERMINAL_WAITERS];
     int nwaiters;
 };
 struct exec;
@@ -105,7 +95,7 @@ struct session {
     size_t artifact_bytes;
     struct exec *execs;
     int nexecs;
-    struct kept_error errors[ERRORS_KEPT];
+    struct kept_error errors[LIMIT_ERRORS_KEPT];
     int next_error;
     struct memory_tables *tables;
     struct terminal terminal;
@@ -200,8 +190,8 @@ struct job {
 struct connect_server {
     struct connect_options o;
     struct os_mutex *lock;
-    struct map sessions;              /* user NUL id → struct session * */
-    char closed[CLOSED_SESSIONS][37]; /* ring of session ids that were closed */
+    struct map sessions;                    /* user NUL id → struct session * */
+    char closed[LIMIT_CLOSED_SESSIONS][37]; /* ring of session ids that were closed */
     int next_closed;
     struct map global_views; /* under lock */
     struct {
@@ -210,7 +200,7 @@ struct connect_server {
         struct job *head, **tail;
         int njobs, nthreads, idle;
         bool stopping;
-        struct os_thread *threads[WORKERS_MAX];
+        struct os_thread *threads[LIMIT_WORKERS];
     } pool;
     bool stopping;                              /* atomic */
     uint64_t rpcs, errors, executions, running; /* atomic */

@@ -95,7 +95,7 @@ TEST(failures_fit_into_trailers)
     }
     EXPECT(has_id);
     Spark__Connect__FetchErrorDetailsResponse out = SPARK__CONNECT__FETCH_ERROR_DETAILS_RESPONSE__INIT;
-    failure_details(s, s->errors[(s->next_error - 1) % ERRORS_KEPT].id, a, &out);
+    failure_details(s, s->errors[(s->next_error - 1) % LIMIT_ERRORS_KEPT].id, a, &out);
     REQUIRE(out.n_errors == 1);
     EXPECT(strlen(out.errors[0]->message) > 2000);
     EXPECT_INT(out.errors[0]->spark_throwable->n_message_parameters, 2);
@@ -225,15 +225,15 @@ TEST(console_text_is_kept_and_bounded)
     buf_clear(&out);
     EXPECT(connect_console_read(server(), str_of(s->id), 6, &out, &next));
     EXPECT_STR(buf_view(&out), "world");
-    char *large = malloc(TERMINAL_BYTES + 10);
-    memset(large, 'x', TERMINAL_BYTES + 10);
-    large[TERMINAL_BYTES + 9] = '!';
-    terminal_write(s, str_make(large, TERMINAL_BYTES + 10));
+    char *large = malloc(LIMIT_TERMINAL_BYTES + 10);
+    memset(large, 'x', LIMIT_TERMINAL_BYTES + 10);
+    large[LIMIT_TERMINAL_BYTES + 9] = '!';
+    terminal_write(s, str_make(large, LIMIT_TERMINAL_BYTES + 10));
     buf_clear(&out);
     EXPECT(connect_console_read(server(), str_of(s->id), 0, &out, &next));
-    EXPECT_INT(out.n, TERMINAL_BYTES);
+    EXPECT_INT(out.n, LIMIT_TERMINAL_BYTES);
     EXPECT(out.p[out.n - 1] == '!');
-    EXPECT_INT(next, 11 + TERMINAL_BYTES + 10);
+    EXPECT_INT(next, 11 + LIMIT_TERMINAL_BYTES + 10);
     EXPECT(!connect_console_read(server(), STR("nobody"), 0, &out, &next));
     EXPECT(connect_console_wait(server(), str_of(s->id), next, count, &woken));
     connect_console_forget(server(), &woken);

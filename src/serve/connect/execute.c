@@ -29,7 +29,7 @@ static enum err send_schema(void *arg, const struct plan *plan, struct fault *f)
 
 static enum err send_batch(struct stream *s, struct fault *f)
 {
-    struct buf bytes = {.limit = GRPC_MESSAGE_LIMIT - 4096};
+    struct buf bytes = {.limit = LIMIT_GRPC_MESSAGE_BYTES - 4096};
     uint64_t rows = arrow_out_rows(s->out);
     enum err e = arrow_out_finish(s->out, &bytes, f);
     Response r = SPARK__CONNECT__EXECUTE_PLAN_RESPONSE__INIT;
@@ -332,7 +332,7 @@ static enum err send_relation(struct exec *x, Spark__Connect__Relation *relation
 /* What a command answered goes back as a local relation, in Arrow form. */
 static enum err send_local(struct exec *x, const struct rel *rel, struct fault *f)
 {
-    struct buf bytes = {.limit = GRPC_MESSAGE_LIMIT - 4096};
+    struct buf bytes = {.limit = LIMIT_GRPC_MESSAGE_BYTES - 4096};
     struct arrow_out *out = arrow_out_new(rel->schema, str_of(session_conf(x->session, "spark.sql.session.timeZone")));
     enum err e = ERR_OK;
     for (int i = 0; i < rel->nbatches && !e; i++)

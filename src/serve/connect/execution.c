@@ -32,7 +32,7 @@ static void work(void *arg)
 static void grow(struct connect_server *srv)
 {
     struct fault f;
-    if (srv->pool.idle >= srv->pool.njobs || srv->pool.nthreads == WORKERS_MAX)
+    if (srv->pool.idle >= srv->pool.njobs || srv->pool.nthreads == LIMIT_WORKERS)
         return;
     if (os_thread_start(&srv->pool.threads[srv->pool.nthreads], "connect", work, srv, &f) == ERR_OK)
         srv->pool.nthreads++;
@@ -47,7 +47,7 @@ bool workers_run(struct connect_server *srv, void (*fn)(void *arg), void *arg)
         return false;
     *j = (struct job){NULL, fn, arg};
     os_mutex_lock(srv->pool.lock);
-    bool ok = !srv->pool.stopping && srv->pool.njobs < JOBS_MAX;
+    bool ok = !srv->pool.stopping && srv->pool.njobs < LIMIT_JOBS;
     if (ok) {
         *srv->pool.tail = j;
         srv->pool.tail = &j->next;
@@ -114,9 +114,7 @@ enum err exec_new(struct session *s, const Spark__Connect__ExecutePlanRequest *r
     else
         os_uuid_text(os_uuid_random(), x->operation_id);
     os_mutex_lock(s->lock);
-    enum err e = s->nexecs >= EXECUTIONS_MAX
-                     ? FAULT(f, ERR_LIMIT, {"what", "The number of executions of a session"}, {"limit", "1000"})
-                     : ERR_OK;
+    enum err e = s->nexecs >= LIMIT_EXECUTIONS ? LIMIT_FAULT(f, EXECUTIONS) : ERR_OK;
     for (struct exec *o = s->execs; o && !e; o = o->next)
         if (strcmp(o->operation_id, x->operation_id) == 0)
             e = FAULT(f, ERR_OPERATION_EXISTS, {"handle", x->operation_id});
@@ -215,15 +213,15 @@ enum err exec_respond(struct exec *x, Spark__Connect__ExecutePlanResponse *r, st
     r->operation_id = x->operation_id;
     r->response_id = id;
     size_t n = spark__connect__execute_plan_response__get_packed_size(r);
-    struct response *p = n > GRPC_MESSAGE_LIMIT ? NULL : malloc(sizeof *p + n);
+    struct response *p = n > LIMIT_GRPC_MESSAGE_BYTES ? NULL : malloc(sizeof *p + n);
     if (!p)
-        return FAULT(f, ERR_LIMIT, {"what", "A response"}, {"limit", "128 MiB"});
+        return LIMIT_FAULT(f, GRPC_MESSAGE_BYTES);
     p->next = NULL;
     p->n = n;
     memcpy(p->id, id, sizeof id);
     spark__connect__execute_plan_response__pack(r, (uint8_t *)p->bytes);
     os_mutex_lock(x->lock);
-    while (x->unsent_bytes > UNSENT_BYTES && !__atomic_load_n(&x->cancelled, __ATOMIC_ACQUIRE))
+    while (x->unsent_bytes > LIMIT_UNSENT_BYTES && !__atomic_load_n(&x->cancelled, __ATOMIC_ACQUIRE))
         os_cond_wait(x->room, x->lock);
     bool cancelled = __atomic_load_n(&x->cancelled, __ATOMIC_ACQUIRE);
     if (!cancelled) {
@@ -356,9 +354,10 @@ void exec_pump(struct exec *x, struct grpc_call *call)
         p = p->next;
     }
     /* What was sent is kept for a client that comes back, up to a bound; without that wish not at all. */
-    while (x->head && x->head->seq < x->send_seq && (!x->reattachable || x->kept_bytes - x->unsent_bytes > KEPT_BYTES))
+    while (x->head && x->head->seq < x->send_seq &&
+           (!x->reattachable || x->kept_bytes - x->unsent_bytes > LIMIT_KEPT_BYTES))
         drop_head(x);
-    if (x->unsent_bytes <= UNSENT_BYTES)
+    if (x->unsent_bytes <= LIMIT_UNSENT_BYTES)
         os_cond_broadcast(x->room);
     bool done = x->finished && !p;
     if (done && x->failure.message)

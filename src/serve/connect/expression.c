@@ -258,8 +258,8 @@ enum err convert_expression(struct planning *p, const Expression *x, struct node
 {
     if (!x || x->expr_type_case == KIND(_NOT_SET))
         return missing(f, "An expression is missing.");
-    if (p->depth >= TREE_DEPTH)
-        return FAULT(f, ERR_LIMIT, {"what", "The nesting of the plan"}, {"limit", "1000"});
+    if (p->depth >= LIMIT_TREE_DEPTH)
+        return LIMIT_FAULT(f, TREE_DEPTH);
     p->depth++;
     enum err e = convert_kind(p, x, out, f);
     p->depth--;

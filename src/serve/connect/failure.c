@@ -173,7 +173,7 @@ static void keep_error(struct session *s, const struct fault *f, char id[37])
     *kept = *f;
     os_uuid_text(os_uuid_random(), id);
     os_mutex_lock(s->lock);
-    struct kept_error *e = &s->errors[s->next_error++ % ERRORS_KEPT];
+    struct kept_error *e = &s->errors[s->next_error++ % LIMIT_ERRORS_KEPT];
     free(e->fault);
     e->fault = kept;
     memcpy(e->id, id, sizeof e->id);
@@ -302,7 +302,7 @@ void failure_details(struct session *s, const char *id, struct arena *a, Spark__
 {
     struct fault *found = NULL;
     os_mutex_lock(s->lock);
-    for (int i = 0; i < ERRORS_KEPT && !found; i++) {
+    for (int i = 0; i < LIMIT_ERRORS_KEPT && !found; i++) {
         if (s->errors[i].fault && strcmp(s->errors[i].id, id) == 0) {
             found = ARENA_NEW(a, struct fault);
             *found = *s->errors[i].fault;

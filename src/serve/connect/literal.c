@@ -146,8 +146,8 @@ static enum err literal_type(struct planning *p, const Literal *x, int depth, co
 {
     const struct type *key, *value;
     enum err e;
-    if (depth > TYPE_DEPTH)
-        return FAULT(f, ERR_LIMIT, {"what", "The nesting of a literal"}, {"limit", "64"});
+    if (depth > LIMIT_TYPE_DEPTH)
+        return LIMIT_FAULT(f, TYPE_DEPTH);
     if (plain_type(x) != TYPE_ID_COUNT) {
         *out = type_simple(plain_type(x));
         return ERR_OK;

@@ -154,7 +154,7 @@ static enum err chunked(struct planning *p, const Spark__Connect__ChunkedCachedL
                         struct fault *f)
 {
     struct str schema = {0}, piece;
-    struct buf data = {.limit = ARTIFACT_BYTES_MAX};
+    struct buf data = {.limit = LIMIT_ARTIFACT_BYTES};
     const char *schema_hash = x->opt_schema_hash_case ? x->schemahash : "";
     enum err e = *schema_hash ? cached_bytes(p, schema_hash, &schema, f) : ERR_OK;
     for (size_t i = 0; i < x->n_datahashes && !e; i++) {
@@ -163,7 +163,7 @@ static enum err chunked(struct planning *p, const Spark__Connect__ChunkedCachedL
             buf_str(&data, piece);
     }
     if (!e && data.bad)
-        e = FAULT(f, ERR_LIMIT, {"what", "The size of a cached local relation"}, {"limit", "256 MiB"});
+        e = LIMIT_FAULT(f, ARTIFACT_BYTES);
     if (!e)
         e = convert_local(p, buf_view(&data), schema, out, f);
     buf_free(&data);
@@ -177,7 +177,7 @@ static enum err cached_local(struct planning *p, const char *hash, struct rel **
     enum err e = cached_bytes(p, hash, &bytes, f);
     if (e)
         return e;
-    struct arena *a = arena_new(2 * (size_t)ARTIFACT_BYTES_MAX);
+    struct arena *a = arena_new(2 * (size_t)LIMIT_ARTIFACT_BYTES);
     ProtobufCMessage *m;
     e = proto_unpack(a, &spark__connect__local_relation__descriptor, bytes, NULL, &m, f);
     if (!e) {
@@ -653,8 +653,8 @@ enum err convert_relation(struct planning *p, const Relation *x, struct rel **ou
 {
     if (!x || x->rel_type_case == KIND(_NOT_SET))
         return missing(f, "A relation is missing.");
-    if (p->depth >= TREE_DEPTH)
-        return FAULT(f, ERR_LIMIT, {"what", "The nesting of the plan"}, {"limit", "1000"});
+    if (p->depth >= LIMIT_TREE_DEPTH)
+        return LIMIT_FAULT(f, TREE_DEPTH);
     p->depth++;
     enum err e = convert_kind(p, x, out, f);
     p->depth--;

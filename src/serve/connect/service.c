@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-enum { OUT_BYTES = 1 << 20, REQUEST_ARENA = 512 << 20, IDLE_MS = 0 };
+enum { OUT_BYTES = 1 << 20, IDLE_MS = 0 };
 
 /* A connection: the loop's, and gRPC's view of it. */
 struct link {
@@ -127,10 +127,10 @@ static void run_interrupt(struct grpc_call *g, struct call *c)
         answer_fault(g, &f, NULL);
         return;
     }
-    struct exec *hit[EXECUTIONS_MAX];
+    struct exec *hit[LIMIT_EXECUTIONS];
     size_t n = 0;
     os_mutex_lock(s->lock);
-    for (struct exec *x = s->execs; x && n < EXECUTIONS_MAX; x = x->next) {
+    for (struct exec *x = s->execs; x && n < LIMIT_EXECUTIONS; x = x->next) {
         bool wanted = r->interrupt_type == SPARK__CONNECT__INTERRUPT_REQUEST__INTERRUPT_TYPE__INTERRUPT_TYPE_ALL ||
                       (r->interrupt_case == SPARK__CONNECT__INTERRUPT_REQUEST__INTERRUPT_OPERATION_TAG &&
                        has_tag(x, r->operation_tag)) ||
@@ -354,7 +354,7 @@ static void run_execute(struct grpc_call *g, struct call *c)
     __atomic_add_fetch(&x->refs, 1, __ATOMIC_RELAXED); /* the worker's */
     attach(g, c, x, NULL, s);
     if (!workers_run(c->link->server, execute_job, x)) {
-        FAULT(&f, ERR_LIMIT, {"what", "The number of executions that wait for a thread"}, {"limit", "1000"});
+        LIMIT_FAULT(&f, JOBS);
         exec_finish(x, &f);
         exec_release(x);
     }
@@ -459,7 +459,7 @@ static void run_analyze(struct grpc_call *g, struct call *c)
                         .request = c->request};
     c->arena = NULL;
     if (!workers_run(c->link->server, analyze_job, y)) {
-        FAULT(&f, ERR_LIMIT, {"what", "The number of plans that wait for a thread"}, {"limit", "1000"});
+        LIMIT_FAULT(&f, JOBS);
         answer_fault(g, &f, s);
         reply_free(y);
     }
@@ -564,7 +564,7 @@ static void on_message(struct grpc_call *g, struct str message)
         grpc_finish(g, GRPC_INTERNAL, STR("more than one request message"), (struct str){0});
         return;
     }
-    c->arena = arena_new(REQUEST_ARENA);
+    c->arena = arena_new(LIMIT_CALL_BYTES);
     if (proto_unpack(c->arena, c->rpc->request, message, STRICT, &c->request, &f)) {
         c->request = NULL;
         answer_fault(g, &f, NULL);

@@ -40,8 +40,6 @@ static void free_views(struct map *m)
     map_free(m);
 }
 
-enum { VIEWS_MAX = 10000 };
-
 /* Lower-cased: Spark resolves view names so. */
 static struct str fold_name(struct str name, char buf[256])
 {
@@ -83,12 +81,12 @@ enum err session_put_view(struct session *s, struct str name, const struct rel *
     char buf[256], quoted[300];
     struct os_mutex *lock;
     struct map *views = views_of(s, global, &lock);
-    if (name.n > 255)
-        return FAULT(f, ERR_LIMIT, {"what", "The name of a view"}, {"limit", "255 bytes"});
+    if (name.n > LIMIT_VIEW_NAME_BYTES)
+        return LIMIT_FAULT(f, VIEW_NAME_BYTES);
     struct view *v = view_new(rel), *old = NULL;
     struct str key = fold_name(name, buf);
     os_mutex_lock(lock);
-    bool exists = map_get(views, key), full = views->n >= VIEWS_MAX && !exists;
+    bool exists = map_get(views, key), full = views->n >= LIMIT_VIEWS && !exists;
     if (!full && (!exists || replace))
         old = map_put(views, key, v);
     os_mutex_unlock(lock);
@@ -96,7 +94,7 @@ enum err session_put_view(struct session *s, struct str name, const struct rel *
     if (full || (exists && !replace))
         view_release(v);
     if (full)
-        return FAULT(f, ERR_LIMIT, {"what", "The number of views"}, {"limit", "10000"});
+        return LIMIT_FAULT(f, VIEWS);
     if (exists && !replace) {
         snprintf(quoted, sizeof quoted, "`%.*s`", STR_ARG(name));
         return FAULT(f, ERR_TEMP_VIEW_EXISTS, {"relationName", quoted});
@@ -191,7 +189,7 @@ void session_release(struct session *s)
     for (size_t i = 0; (slot = map_next(&s->artifacts, &i));)
         free(slot->value);
     map_free(&s->artifacts);
-    for (int i = 0; i < ERRORS_KEPT; i++)
+    for (int i = 0; i < LIMIT_ERRORS_KEPT; i++)
         free(s->errors[i].fault);
     memory_tables_free(s->tables);
     free(s->terminal.ring);
@@ -217,7 +215,7 @@ static struct session_key key_of(const char *user, const char *id)
 
 static bool was_closed(const struct connect_server *srv, const char *id)
 {
-    for (int i = 0; i < CLOSED_SESSIONS; i++)
+    for (int i = 0; i < LIMIT_CLOSED_SESSIONS; i++)
         if (strcmp(srv->closed[i], id) == 0)
             return true;
     return false;
@@ -233,8 +231,8 @@ static enum err look_up(struct connect_server *srv, const char *user, const char
         return FAULT(f, ERR_SESSION_CLOSED, {"handle", id});
     if (!s && !create)
         return FAULT(f, ERR_SESSION_NOT_FOUND, {"handle", id});
-    if (!s && srv->sessions.n >= SESSIONS_MAX)
-        return FAULT(f, ERR_LIMIT, {"what", "The number of sessions"}, {"limit", "1000"});
+    if (!s && srv->sessions.n >= LIMIT_SESSIONS)
+        return LIMIT_FAULT(f, SESSIONS);
     if (!s) {
         s = session_new(srv, user, id);
         map_put(&srv->sessions, str_make(k.text, k.n), s);
@@ -268,7 +266,7 @@ void session_close(struct session *s)
     os_mutex_lock(srv->lock);
     struct session *was = map_del(&srv->sessions, str_make(k.text, k.n));
     if (was)
-        snprintf(srv->closed[srv->next_closed++ % CLOSED_SESSIONS], sizeof srv->closed[0], "%s", s->id);
+        snprintf(srv->closed[srv->next_closed++ % LIMIT_CLOSED_SESSIONS], sizeof srv->closed[0], "%s", s->id);
     os_mutex_unlock(srv->lock);
     if (!was)
         return; /* someone else was first */

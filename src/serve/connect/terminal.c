@@ -7,14 +7,15 @@
 static void ring_put(struct terminal *t, struct str text)
 {
     if (!t->ring)
-        t->ring = malloc(TERMINAL_BYTES);
+        t->ring = malloc(LIMIT_TERMINAL_BYTES);
     if (!t->ring)
         return;
-    if (text.n > TERMINAL_BYTES) {
-        t->end += text.n - TERMINAL_BYTES;
-        text = str_sub(text, text.n - TERMINAL_BYTES, SIZE_MAX);
+    if (text.n > LIMIT_TERMINAL_BYTES) {
+        t->end += text.n - LIMIT_TERMINAL_BYTES;
+        text = str_sub(text, text.n - LIMIT_TERMINAL_BYTES, SIZE_MAX);
     }
-    size_t at = (size_t)(t->end % TERMINAL_BYTES), first = TERMINAL_BYTES - at < text.n ? TERMINAL_BYTES - at : text.n;
+    size_t at = (size_t)(t->end % LIMIT_TERMINAL_BYTES),
+           first = LIMIT_TERMINAL_BYTES - at < text.n ? LIMIT_TERMINAL_BYTES - at : text.n;
     memcpy(t->ring + at, text.p, first);
     memcpy(t->ring, text.p + first, text.n - first);
     t->end += text.n;
@@ -72,12 +73,12 @@ bool connect_console_read(struct connect_server *srv, struct str session_id, uin
         return false;
     struct terminal *t = &s->terminal;
     os_mutex_lock(s->lock);
-    uint64_t oldest = t->end > TERMINAL_BYTES ? t->end - TERMINAL_BYTES : 0;
+    uint64_t oldest = t->end > LIMIT_TERMINAL_BYTES ? t->end - LIMIT_TERMINAL_BYTES : 0;
     if (from < oldest)
         from = oldest;
     for (uint64_t at = from; at < t->end;) {
-        size_t i = (size_t)(at % TERMINAL_BYTES);
-        size_t n = TERMINAL_BYTES - i < t->end - at ? TERMINAL_BYTES - i : (size_t)(t->end - at);
+        size_t i = (size_t)(at % LIMIT_TERMINAL_BYTES);
+        size_t n = LIMIT_TERMINAL_BYTES - i < t->end - at ? LIMIT_TERMINAL_BYTES - i : (size_t)(t->end - at);
         buf_put(out, t->ring + i, n);
         at += n;
     }
@@ -96,7 +97,7 @@ bool connect_console_wait(struct connect_server *srv, struct str session_id, uin
     struct terminal *t = &s->terminal;
     os_mutex_lock(s->lock);
     bool now = t->end > from || __atomic_load_n(&s->closed, __ATOMIC_ACQUIRE),
-         ok = now || t->nwaiters < TERMINAL_WAITERS;
+         ok = now || t->nwaiters < LIMIT_TERMINAL_WAITERS;
     if (ok && !now)
         t->waiters[t->nwaiters++] = (struct waiter){from, wake, arg};
     os_mutex_unlock(s->lock);

@@ -99,8 +99,8 @@ enum err convert_type(struct arena *a, const DataType *t, int depth, const struc
 {
     const struct type *element;
     enum err e;
-    if (depth > TYPE_DEPTH)
-        return FAULT(f, ERR_LIMIT, {"what", "The nesting of a type"}, {"limit", "64"});
+    if (depth > LIMIT_TYPE_DEPTH)
+        return LIMIT_FAULT(f, TYPE_DEPTH);
     if (!t || t->kind_case == SPARK__CONNECT__DATA_TYPE__KIND__NOT_SET)
         return FAULT(f, ERR_CONNECT_PLAN, {"detail", "A data type is missing."});
     enum type_id id = plain_type(t->kind_case);

@@ -7,8 +7,6 @@
 
 #include <stdio.h>
 
-enum { VIEW_DEPTH = 900 }; /* below TREE_DEPTH, which planning refuses */
-
 /* Names that a WITH around the current relation defines: they hide views. */
 struct cte {
     const struct cte *up;
@@ -31,8 +29,8 @@ static enum err walk_node(struct walk *w, struct node *e, const struct cte *ctes
     enum err err = ERR_OK;
     if (!e)
         return ERR_OK;
-    if (depth > VIEW_DEPTH)
-        return FAULT(w->f, ERR_LIMIT, {"what", "The nesting of a view"}, {"limit", "900"});
+    if (depth > LIMIT_VIEW_DEPTH)
+        return LIMIT_FAULT(w->f, VIEW_DEPTH);
     if (e->relation)
         err = walk_rel(w, &e->relation, ctes, depth + 1);
     for (int i = 0; i < e->nargs && !err; i++)
@@ -54,8 +52,8 @@ static enum err walk_rel(struct walk *w, struct rel **slot, const struct cte *ct
     struct rel *r = *slot;
     struct cte inner = {ctes, r->parts, r->nparts};
     enum err e = ERR_OK;
-    if (depth > VIEW_DEPTH)
-        return FAULT(w->f, ERR_LIMIT, {"what", "The nesting of a view"}, {"limit", "900"});
+    if (depth > LIMIT_VIEW_DEPTH)
+        return LIMIT_FAULT(w->f, VIEW_DEPTH);
     if (r->kind == REL_TABLE)
         return is_cte(ctes, r) ? ERR_OK : w->table(w, slot, depth);
     const struct cte *scope = r->kind == REL_WITH ? &inner : ctes;

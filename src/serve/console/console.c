@@ -264,7 +264,7 @@ static void on_close(struct conn *c, void *state)
 
 static const struct loop_protocol HTTP = {
     .name = "http",
-    .max_input_bytes = HTTP_HEAD_BYTES,
+    .max_input_bytes = LIMIT_HTTP_HEAD_BYTES,
     .max_output_bytes = 1 << 20,
     .idle_ms = 60000, /* longer than WAIT_MS */
     .on_open = on_open,

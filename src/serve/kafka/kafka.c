@@ -1,5 +1,6 @@
 #include "serve/kafka/kafka.h"
 
+#include "base/limit.h"
 #include "os/net.h"
 
 #include <stdatomic.h>
@@ -7,10 +8,7 @@
 #include <stdlib.h>
 
 enum {
-    MAX_FRAME_BYTES = 104857600, /* socket.request.max.bytes */
-    MAX_OUTPUT_BYTES = 16 << 20,
     IDLE_MS = 600000, /* connections.max.idle.ms */
-    IN_FLIGHT = 64,
     COPY_BELOW_BYTES = 16 << 10,
     COMPLAINTS_PER_SECOND = 5,
 };
@@ -31,8 +29,8 @@ struct kconn {
     struct broker_conn *broker_conn;
     char client[80];
     /* below: the loop's thread only */
-    uint64_t asked, sent;            /* requests begun, answers sent */
-    struct pending *ring[IN_FLIGHT]; /* answers that came before their turn */
+    uint64_t asked, sent;                  /* requests begun, answers sent */
+    struct pending *ring[LIMIT_IN_FLIGHT]; /* answers that came before their turn */
     uint64_t throttle_timer;
     bool ending;
 };
@@ -102,7 +100,7 @@ static void send_reply(struct kconn *k, struct broker_reply *r)
 
 static void set_pause(struct kconn *k)
 {
-    conn_pause(k->conn, k->asked - k->sent >= IN_FLIGHT || k->throttle_timer);
+    conn_pause(k->conn, k->asked - k->sent >= LIMIT_IN_FLIGHT || k->throttle_timer);
 }
 
 static void throttle_over(void *arg)
@@ -117,8 +115,8 @@ static void send_in_order(struct kconn *k)
 {
     struct pending *p;
 
-    while (!k->closed && !k->ending && (p = k->ring[k->sent % IN_FLIGHT])) {
-        k->ring[k->sent++ % IN_FLIGHT] = NULL;
+    while (!k->closed && !k->ending && (p = k->ring[k->sent % LIMIT_IN_FLIGHT])) {
+        k->ring[k->sent++ % LIMIT_IN_FLIGHT] = NULL;
         if (p->reply.outcome == BROKER_CLOSE) {
             k->ending = true;
             complain(k, p->reply.why);
@@ -145,7 +143,7 @@ static void deliver(void *arg)
         return;
     }
     atomic_fetch_add(&k->refs, 1); /* sending may close the connection under our feet */
-    k->ring[p->seq % IN_FLIGHT] = p;
+    k->ring[p->seq % LIMIT_IN_FLIGHT] = p;
     if (p->seq == k->sent)
         send_in_order(k);
     release(k);
@@ -224,7 +222,7 @@ static size_t on_data(struct conn *c, void *state, const char *in, size_t n)
     if (n < 4)
         return 0;
     size = (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
-    if (size > MAX_FRAME_BYTES) {
+    if (size > LIMIT_FRAME_BYTES) {
         refuse(k, "a frame longer than socket.request.max.bytes, or not the Kafka protocol");
         return n;
     }
@@ -254,7 +252,7 @@ static void on_close(struct conn *c, void *state)
     if (k->throttle_timer)
         loop_cancel(k->loop, k->throttle_timer);
     broker_conn_close(k->broker_conn);
-    for (int i = 0; i < IN_FLIGHT; i++)
+    for (int i = 0; i < LIMIT_IN_FLIGHT; i++)
         if (k->ring[i])
             pending_free(k->ring[i]);
     release(k);
@@ -262,8 +260,8 @@ static void on_close(struct conn *c, void *state)
 
 static const struct loop_protocol PROTOCOL = {
     .name = "kafka",
-    .max_input_bytes = MAX_FRAME_BYTES + 4,
-    .max_output_bytes = MAX_OUTPUT_BYTES,
+    .max_input_bytes = LIMIT_FRAME_BYTES + 4,
+    .max_output_bytes = LIMIT_ANSWER_BYTES,
     .idle_ms = IDLE_MS,
     .on_open = on_open,
     .on_data = on_data,
