@@ -9,6 +9,10 @@ build/bench/yardstick: bench/yardstick.c | build/.deps-test
 build/bench/%: bench/%.c | build/.deps-test
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -pthread -Wall -Wextra -Werror -o $@ $< -lrdkafka
+# make bench-peers N=… RUNS=… ONLY=start,broker,q1,q2,q3: beside Kafka 4.3.1 and Spark 4.2, which it installs; bench/peers.py.
+bench-peers: all build/venv/.ok build/bench/gen build/bench/load
+	@tests/oracle/setup.sh kafka spark
+	@build/venv/bin/python bench/peers.py --n $(N) --runs $(RUNS) $(if $(filter command line environment,$(origin ONLY)),--only $(ONLY))
 bench: all build/venv/.ok $(BENCH_BIN)
 	@build/venv/bin/python bench/run.py --n $(N) --runs $(RUNS) --only $(ONLY) $(if $(README),--readme)
-.PHONY: bench
+.PHONY: bench bench-peers

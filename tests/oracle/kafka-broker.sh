@@ -3,6 +3,7 @@
 #
 # start   formats DIR when it is empty, starts broker and controller in one process on 127.0.0.1:PORT, and returns when it
 #         answers; the settings after DIR are added to its configuration. DIR keeps configuration, data, log and pid.
+#         KAFKA_JVM in the environment: other flags for its Java than those that start quickly.
 # stop    ends the broker of DIR cleanly and waits for it.
 # tool    runs one of Kafka's command line tools, for example: tool org.apache.kafka.tools.TopicCommand --list ...
 # manual: yes
@@ -56,7 +57,7 @@ start() {
         $java -XX:TieredStopAtLevel=1 -cp "$jars/*" kafka.tools.StorageTool format -t penstock-oracle-00000A \
             -c "$dir/server.properties" >"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2; return 1; }
     fi
-    setsid nohup $java -Xms256m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/*" kafka.Kafka \
+    setsid nohup $java ${KAFKA_JVM:--Xms256m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1} -cp "$jars/*" kafka.Kafka \
         "$dir/server.properties" >"$dir/broker.log" 2>&1 </dev/null &
     echo $! >"$dir/broker.pid"
     for _ in $(seq 600); do
