@@ -7,306 +7,42 @@
 
 static const char LOG_MAGIC[] = "PNSTKCKP";
 
-static enum err damaged(const struct checkpoint *c, uint64_t at, const char *why, struct fault *f)
-{
-    char text[200];
-    snprintf(text, sizeof text, "%s at byte %" PRIu64, why, at);
-    return FAULT(f, ERR_CORRUPT, {"what", c->path}, {"detail", text});
-}
-
-static void set_text(struct buf *b, struct str s)
-{
-    buf_clear(b);
-    buf_str(b, s);
-}
-
-/* -- facts: number u32, n u32, bytes; preceded by their count ------------------------------------------------------- */
-
-void checkpoint_fact_set(struct checkpoint *c, uint32_t number, struct str text)
-{
-    for (size_t i = 0; i < c->facts.n; i++) {
-        struct fact *fact = &c->facts.p[i];
-        if (fact->number != number)
-            continue;
-        if (!str_eq(buf_view(&fact->text), text)) {
-            set_text(&fact->text, text);
-            fact->fresh = true;
-        }
-        return;
-    }
-    struct fact fact = {.number = number, .fresh = true};
-    buf_str(&fact.text, text);
-    vec_push(&c->facts, fact);
-}
-
-struct str checkpoint_fact(const struct checkpoint *c, uint32_t number)
-{
-    for (size_t i = 0; i < c->facts.n; i++)
-        if (c->facts.p[i].number == number)
-            return buf_view(&c->facts.p[i].text);
-    return (struct str){"", 0};
-}
-
-static void facts_write(const struct checkpoint *c, bool all, struct buf *out)
-{
-    uint32_t n = 0;
-    for (size_t i = 0; i < c->facts.n; i++)
-        n += all || c->facts.p[i].fresh;
-    buf_u32le(out, n);
-    for (size_t i = 0; i < c->facts.n; i++) {
-        const struct fact *fact = &c->facts.p[i];
-        if (!all && !fact->fresh)
-            continue;
-        buf_u32le(out, fact->number);
-        buf_u32le(out, (uint32_t)fact->text.n);
-        buf_str(out, buf_view(&fact->text));
-    }
-}
-
-static void facts_read(struct checkpoint *c, struct rd *r)
-{
-    uint32_t n = rd_u32le(r);
-    for (uint32_t i = 0; i < n && !r->bad; i++) {
-        uint32_t number = rd_u32le(r), bytes = rd_u32le(r);
-        struct str text = rd_bytes(r, bytes);
-        if (number >= CHECKPOINT_FACTS)
-            r->bad = true;
-        if (!r->bad)
-            checkpoint_fact_set(c, number, text);
-    }
-}
-
-static void facts_skip(struct rd *r)
-{
-    for (uint32_t n = rd_u32le(r); n && !r->bad; n--) {
-        rd_u32le(r);
-        rd_bytes(r, rd_u32le(r));
-    }
-}
-
-static void facts_are_durable(struct checkpoint *c)
-{
-    for (size_t i = 0; i < c->facts.n; i++)
-        c->facts.p[i].fresh = false;
-}
-
-/* -- steps ---------------------------------------------------------------------------------------------------------- */
-
-static void step_plan(struct checkpoint *c, int64_t batch, struct str plan)
-{
-    struct step spare = c->before;
-    c->before = c->last;
-    c->last = spare;
-    c->last.batch = batch;
-    c->last.committed = false;
-    set_text(&c->last.plan, plan);
-    buf_clear(&c->last.commit);
-}
-
-static void step_commit(struct checkpoint *c, struct str commit)
-{
-    set_text(&c->last.commit, commit);
-    c->last.committed = true;
-}
-
-static bool plan_fits(const struct checkpoint *c, int64_t batch)
-{
-    return c->last.batch < 0 ? batch >= 0 : c->last.committed && batch == c->last.batch + 1;
-}
-
-static void info_fill(const struct checkpoint *c, struct checkpoint_info *info)
-{
-    const struct step *done = c->last.committed ? &c->last : &c->before;
-    *info = (struct checkpoint_info){.last_planned = c->last.batch, .last_committed = done->batch};
-    memcpy(info->query_id, c->id, sizeof info->query_id);
-    info->plan = buf_view(&c->last.plan);
-    info->commit = buf_view(&done->commit);
-    if (c->before.batch >= 0)
-        info->previous_plan = buf_view(&c->before.plan);
-}
-
-/* -- reading -------------------------------------------------------------------------------------------------------- */
-
-static enum err signature_check(const struct checkpoint *c, struct str found, struct str wanted, struct fault *f)
-{
-    if (str_eq(found, wanted))
-        return ERR_OK;
-    struct rd x = rd_of(found), y = rd_of(wanted);
-    struct str a, b;
-    do { /* the first line that differs */
-        const char *ea = x.n ? memchr(x.p, '\n', x.n) : NULL, *eb = y.n ? memchr(y.p, '\n', y.n) : NULL;
-        a = rd_bytes(&x, ea ? (size_t)(ea - x.p) + 1 : x.n);
-        b = rd_bytes(&y, eb ? (size_t)(eb - y.p) + 1 : y.n);
-    } while (str_eq(a, b) && (x.n || y.n));
-    char was[512], is[512];
-    snprintf(was, sizeof was, "%.*s", STR_ARG(str_trim(a)));
-    snprintf(is, sizeof is, "%.*s", STR_ARG(str_trim(b)));
-    return FAULT(f, ERR_CHECKPOINT_INCOMPATIBLE, {"path", c->dir}, {"was", was[0] ? was : "nothing"},
-                 {"is", is[0] ? is : "nothing"});
-}
-
-static enum err take_head(struct checkpoint *c, struct rd *r, struct str signature, struct fault *f)
-{
-    struct str id = rd_bytes(r, 36);
-    c->snapshot = rd_i64le(r);
-    if (r->bad)
-        return damaged(c, FILE_HEAD, "the first frame does not parse", f);
-    memcpy(c->id, id.p, 36);
-    set_text(&c->signature, signature);
-    return signature_check(c, str_make(r->p, r->n), signature, f);
-}
-
-static enum err take_plan(struct checkpoint *c, struct rd *r, uint64_t at, struct fault *f)
-{
-    int64_t batch = rd_i64le(r);
-    facts_read(c, r);
-    if (r->bad || !plan_fits(c, batch))
-        return damaged(c, at, "a plan is out of order", f);
-    step_plan(c, batch, str_make(r->p, r->n));
-    return ERR_OK;
-}
-
-static struct str text_of(struct rd *r)
-{
-    uint32_t n = rd_u32le(r);
-    return rd_bytes(r, n);
-}
-
-static enum err take_commit(struct checkpoint *c, struct rd *r, uint64_t at, struct fault *f)
-{
-    int64_t batch = rd_i64le(r);
-    facts_read(c, r);
-    struct str commit = text_of(r), next = text_of(r);
-    if (r->bad || c->last.committed || batch != c->last.batch)
-        return damaged(c, at, "a commit is out of order", f);
-    step_commit(c, commit);
-    if (batch > c->snapshot && r->n) {
-        vec_push(&c->commits, at);
-        c->changes_bytes += r->n;
-    }
-    if (next.n)
-        step_plan(c, batch + 1, next);
-    return ERR_OK;
-}
-
-static enum err take(struct checkpoint *c, const struct frame *fr, struct str payload, uint64_t at,
-                     struct str signature, struct fault *f)
-{
-    struct rd r = rd_of(payload);
-    if ((fr->type == FRAME_HEAD_OF_LOG) != (at == FILE_HEAD))
-        return damaged(c, at, "a frame is out of order", f);
-    c->stopped = fr->type == FRAME_STOP;
-    switch (fr->type) {
-    case FRAME_HEAD_OF_LOG:
-        return take_head(c, &r, signature, f);
-    case FRAME_PLAN:
-        return take_plan(c, &r, at, f);
-    case FRAME_COMMIT:
-        return take_commit(c, &r, at, f);
-    case FRAME_STOP:
-        return ERR_OK;
-    default:
-        return damaged(c, at, "a frame of unknown type", f);
-    }
-}
-
-/* What does not parse at `at`: torn by a crash (cut once all else is checked) or damaged (refused). */
-static enum err torn_or_damaged(struct checkpoint *c, uint64_t at, uint64_t size, struct fault *f)
-{
-    bool found;
-    enum err e = frame_after(c->log, at + 1, size, c->sequence, &found, f);
-    if (e)
-        return e;
-    return found || at == FILE_HEAD ? damaged(c, at, "a frame does not match its checksum", f) : ERR_OK;
-}
-
-static enum err cut_torn_end(struct checkpoint *c, struct fault *f)
-{
-    uint64_t size;
-    enum err e = os_size(c->log, &size, f);
-    if (e || size == c->at)
-        return e;
-    os_log(OS_WARN, "checkpoint", "%s: the last %" PRIu64 " bytes were torn by a crash and are cut", c->path,
-           size - c->at);
-    return os_truncate(c->log, c->at, f);
-}
-
-static enum err read_log(struct checkpoint *c, struct str signature, struct fault *f)
-{
-    uint64_t size;
-    enum err e = file_head_check(c->log, c->path, LOG_MAGIC, f);
-    if (!e)
-        e = os_size(c->log, &size, f);
-    uint64_t at = FILE_HEAD;
-    while (!e && at < size) {
-        char head[FRAME_HEAD], *payload = NULL;
-        size_t got;
-        struct frame fr;
-        bool whole = false;
-        if ((e = os_pread(c->log, head, sizeof head, at, &got, f)))
-            break;
-        if (got == sizeof head && frame_head_read(head, &fr) && (at == FILE_HEAD || fr.sequence == c->sequence))
-            e = frame_payload(c->log, at, &fr, &payload, &whole, f);
-        if (!e && !whole) {
-            e = torn_or_damaged(c, at, size, f);
-            break;
-        }
-        if (!e)
-            e = take(c, &fr, str_make(payload, fr.bytes), at, signature, f);
-        free(payload);
-        c->sequence = fr.sequence + 1;
-        at += FRAME_HEAD + fr.bytes;
-    }
-    if (!e && at == FILE_HEAD)
-        e = damaged(c, at, "it has no first frame", f);
-    c->at = at;
-    return e;
-}
-
-enum err checkpoint_replay(struct checkpoint *c, checkpoint_change_fn *fn, void *arg, struct fault *f)
-{
-    enum err e = c->snapshot >= 0 ? snapshot_read(c, fn, arg, f) : ERR_OK;
-    for (size_t i = 0; !e && i < c->commits.n; i++) {
-        char head[FRAME_HEAD], *payload = NULL;
-        size_t got;
-        struct frame fr;
-        bool whole = false;
-        e = os_pread(c->log, head, sizeof head, c->commits.p[i], &got, f);
-        if (!e && got == sizeof head && frame_head_read(head, &fr))
-            e = frame_payload(c->log, c->commits.p[i], &fr, &payload, &whole, f);
-        if (!e && !whole)
-            e = damaged(c, c->commits.p[i], "a frame does not match its checksum", f);
-        if (!e) {
-            struct rd r = rd_of(str_make(payload, fr.bytes));
-            rd_i64le(&r);
-            facts_skip(&r);
-            (void)text_of(&r), (void)text_of(&r);
-            e = r.bad ? damaged(c, c->commits.p[i], "a commit does not parse", f)
-                      : changes_each(str_make(r.p, r.n), c->path, fn, arg, f);
-        }
-        free(payload);
-    }
-    return e;
-}
-
 /* -- writing -------------------------------------------------------------------------------------------------------- */
+
+/* Zeros up to the next EXTENT beyond `end`, to be synced with the frame that needs them. */
+static enum err write_ahead(struct checkpoint *c, uint64_t end, struct fault *f)
+{
+    static const char zeros[EXTENT_BYTES];
+    uint64_t want = (end / EXTENT_BYTES + 1) * EXTENT_BYTES;
+    enum err e = os_pwrite(c->log, zeros, want - end, end, f);
+    if (!e)
+        c->size = want;
+    return e;
+}
 
 static enum err append(struct checkpoint *c, uint32_t type, const struct str *parts, size_t nparts, const char *site,
                        struct fault *f)
 {
-    enum err e = frame_write(c->log, &c->at, type, c->sequence, parts, nparts, f);
+    uint64_t end = c->at + FRAME_HEAD;
+    for (size_t i = 0; i < nparts; i++)
+        end += parts[i].n;
+    enum err e = end > c->size ? write_ahead(c, end, f) : ERR_OK;
+    if (!e)
+        e = frame_write(c->log, &c->at, type, c->sequence, parts, nparts, f);
     if (e)
         return e;
     if (site && (e = os_sync(c->log, site, f)))
         os_die("%s: %s", c->path, f ? fault_message(f) : "sync failed");
     c->sequence++;
     c->stopped = false;
+    c->undecided = false; /* whatever the frame is: it follows what is decided */
+    facts_are_durable(c);
     return ERR_OK;
 }
 
 enum err checkpoint_plan(struct checkpoint *c, int64_t batch, struct str plan, struct fault *f)
 {
-    if (!plan_fits(c, batch) || (c->last.batch < 0 && batch != 0))
+    if (!step_plan_fits(c, batch) || (c->last.batch < 0 && batch != 0))
         return fault_internal(f, "plan %" PRId64 " after batch %" PRId64 " of %s", batch, c->last.batch, c->dir);
     if (plan.n > LIMIT_PLAN_TEXT_BYTES)
         return LIMIT_FAULT(f, PLAN_TEXT_BYTES);
@@ -315,11 +51,9 @@ enum err checkpoint_plan(struct checkpoint *c, int64_t batch, struct str plan, s
     facts_write(c, false, &front);
     enum err e = append(c, FRAME_PLAN, (struct str[]){buf_view(&front), plan}, 2, "checkpoint.plan", f);
     buf_free(&front);
-    if (e)
-        return e;
-    facts_are_durable(c);
-    step_plan(c, batch, plan);
-    return ERR_OK;
+    if (!e)
+        step_plan(c, batch, plan);
+    return e;
 }
 
 /* Exports follow at most once a second while a query runs: they are exact after a clean stop. */
@@ -334,53 +68,140 @@ static void exports_now_and_then(struct checkpoint *c)
         os_log(OS_WARN, "checkpoint", "%s: Spark's files are behind: %s", c->dir, fault_message(&f));
 }
 
-static void commit_front(struct checkpoint *c, int64_t batch, struct str commit, struct str next, struct buf *out)
+static void text_to(struct buf *out, struct str text)
 {
-    buf_u64le(out, (uint64_t)batch);
-    facts_write(c, false, out);
-    buf_u32le(out, (uint32_t)commit.n);
-    buf_str(out, commit);
-    buf_u32le(out, (uint32_t)next.n);
-    buf_str(out, next);
+    buf_u32le(out, (uint32_t)text.n);
+    buf_str(out, text);
+}
+
+/* One frame of `front` and the changes; *bytes: how many they are. */
+static enum err append_changes(struct checkpoint *c, uint32_t type, const struct buf *front, const struct str *changes,
+                               size_t nchanges, const char *site, uint64_t *bytes, struct fault *f)
+{
+    struct str *parts = calloc(nchanges + 1, sizeof *parts);
+    if (!parts || front->bad) {
+        free(parts);
+        return FAULT(f, ERR_NOMEM, {"what", "a checkpoint commit"});
+    }
+    parts[0] = buf_view(front);
+    *bytes = 0;
+    for (size_t i = 0; i < nchanges; i++) {
+        parts[i + 1] = changes[i];
+        *bytes += changes[i].n;
+    }
+    enum err e = append(c, type, parts, nchanges + 1, site, f);
+    free(parts);
+    return e;
+}
+
+/* A log without state would grow for ever: what it is needed for fits into a few frames. */
+static enum err keep_small(struct checkpoint *c, struct fault *f)
+{
+    exports_now_and_then(c);
+    return c->at > SMALL_BYTES && !c->changes_bytes ? checkpoint_rewrite(c, f) : ERR_OK;
 }
 
 enum err checkpoint_commit(struct checkpoint *c, int64_t batch, struct str commit, struct str next_plan,
                            const struct str *changes, size_t nchanges, struct fault *f)
 {
-    if (c->last.committed || batch != c->last.batch || batch < 0)
+    if (c->last.committed || c->last.prepared || batch != c->last.batch || batch < 0)
         return fault_internal(f, "commit %" PRId64 " after batch %" PRId64 " of %s", batch, c->last.batch, c->dir);
     if (commit.n > LIMIT_PLAN_TEXT_BYTES || next_plan.n > LIMIT_PLAN_TEXT_BYTES)
         return LIMIT_FAULT(f, PLAN_TEXT_BYTES);
     struct buf front = {0};
-    commit_front(c, batch, commit, next_plan, &front);
-    struct str *parts = calloc(nchanges + 1, sizeof *parts);
-    if (!parts || front.bad) {
-        free(parts);
-        buf_free(&front);
-        return FAULT(f, ERR_NOMEM, {"what", "a checkpoint commit"});
-    }
-    parts[0] = buf_view(&front);
-    uint64_t bytes = 0, at = c->at;
-    for (size_t i = 0; i < nchanges; i++) {
-        parts[i + 1] = changes[i];
-        bytes += changes[i].n;
-    }
-    enum err e = append(c, FRAME_COMMIT, parts, nchanges + 1, "checkpoint.commit", f);
-    free(parts);
+    uint64_t bytes, at = c->at;
+    buf_u64le(&front, (uint64_t)batch);
+    facts_write(c, false, &front);
+    text_to(&front, commit);
+    text_to(&front, next_plan);
+    enum err e = append_changes(c, FRAME_COMMIT, &front, changes, nchanges, "checkpoint.commit", &bytes, f);
     buf_free(&front);
     if (e)
         return e;
-    facts_are_durable(c);
-    if (bytes) {
-        vec_push(&c->commits, at);
-        c->changes_bytes += bytes;
-    }
-    step_commit(c, commit);
+    step_commit(c, at, bytes, commit);
     if (next_plan.n)
         step_plan(c, batch + 1, next_plan);
-    exports_now_and_then(c);
-    return c->at > SMALL_BYTES && !c->changes_bytes ? checkpoint_rewrite(c, f) : ERR_OK;
+    return keep_small(c, f);
 }
+
+/* -- batches whose output is a transaction -------------------------------------------------------------------------- */
+
+static bool batch_fits(const struct checkpoint *c, int64_t batch, struct str plan)
+{
+    if (plan.n)
+        return step_plan_fits(c, batch) && (c->last.batch >= 0 || batch == 0);
+    return batch == c->last.batch && batch >= 0 && !c->last.committed && !c->last.prepared;
+}
+
+enum err checkpoint_prepare(struct checkpoint *c, int64_t batch, struct str plan, struct str commit,
+                            const struct checkpoint_output *output, const struct str *changes, size_t nchanges,
+                            struct fault *f)
+{
+    if (!batch_fits(c, batch, plan))
+        return fault_internal(f, "batch %" PRId64 " after batch %" PRId64 " of %s", batch, c->last.batch, c->dir);
+    if (plan.n > LIMIT_PLAN_TEXT_BYTES || commit.n > LIMIT_PLAN_TEXT_BYTES)
+        return LIMIT_FAULT(f, PLAN_TEXT_BYTES);
+    struct buf front = {0};
+    uint64_t bytes, at = c->at;
+    if (output)
+        checkpoint_fact_set(c, FACT_WHERE, output->where);
+    buf_u64le(&front, (uint64_t)batch);
+    buf_u8(&front, !output);
+    buf_u64le(&front, (uint64_t)(output ? output->after : -1));
+    facts_write(c, false, &front);
+    text_to(&front, plan);
+    text_to(&front, commit);
+    enum err e = append_changes(c, FRAME_BATCH, &front, changes, nchanges,
+                                output ? "checkpoint.prepare" : "checkpoint.commit", &bytes, f);
+    buf_free(&front);
+    if (e)
+        return e;
+    if (plan.n)
+        step_plan(c, batch, plan);
+    if (output) {
+        step_prepare(c, at, bytes, commit, output->after);
+        return ERR_OK;
+    }
+    step_commit(c, at, bytes, commit);
+    return keep_small(c, f);
+}
+
+static enum err append_fate(struct checkpoint *c, int64_t batch, bool committed, struct fault *f)
+{
+    struct buf front = {0};
+    buf_u64le(&front, (uint64_t)batch);
+    buf_u8(&front, committed);
+    enum err e = append(c, FRAME_FATE, (struct str[]){buf_view(&front)}, 1, "checkpoint.decide", f);
+    buf_free(&front);
+    return e;
+}
+
+enum err checkpoint_decide(struct checkpoint *c, int64_t batch, bool committed, struct fault *f)
+{
+    if (!c->last.prepared || batch != c->last.batch)
+        return fault_internal(f, "fate of %" PRId64 " after batch %" PRId64 " of %s", batch, c->last.batch, c->dir);
+    if (!committed) {
+        enum err e = append_fate(c, batch, false, f);
+        if (!e)
+            step_fate(c, false);
+        return e;
+    }
+    step_fate(c, true);
+    c->undecided = true;
+    return keep_small(c, f);
+}
+
+bool checkpoint_is_settled(const struct checkpoint *c)
+{
+    return !c->undecided;
+}
+
+enum err checkpoint_settle(struct checkpoint *c, struct fault *f)
+{
+    return c->undecided ? append_fate(c, c->last.batch, true, f) : ERR_OK;
+}
+
+/* -- a new file ----------------------------------------------------------------------------------------------------- */
 
 static void frame_to(struct buf *out, uint32_t type, uint64_t *sequence, const struct buf *payload)
 {
@@ -408,9 +229,8 @@ static void step_to(struct checkpoint *c, const struct step *s, struct buf *out,
     buf_clear(scratch);
     buf_u64le(scratch, (uint64_t)s->batch);
     buf_u32le(scratch, 0);
-    buf_u32le(scratch, (uint32_t)s->commit.n);
-    buf_str(scratch, buf_view(&s->commit));
-    buf_u32le(scratch, 0);
+    text_to(scratch, buf_view(&s->commit));
+    text_to(scratch, (struct str){"", 0});
     frame_to(out, FRAME_COMMIT, sequence, scratch);
 }
 
@@ -418,7 +238,9 @@ enum err checkpoint_rewrite(struct checkpoint *c, struct fault *f)
 {
     struct buf out = {0}, scratch = {0};
     char head[FILE_HEAD];
-    uint64_t sequence = c->sequence;
+    uint64_t sequence = c->sequence, at;
+    if (c->last.prepared)
+        return fault_internal(f, "batch %" PRId64 " of %s is not decided", c->last.batch, c->dir);
     file_head(head, LOG_MAGIC);
     buf_put(&out, head, sizeof head);
     buf_put(&scratch, c->id, 36);
@@ -427,6 +249,8 @@ enum err checkpoint_rewrite(struct checkpoint *c, struct fault *f)
     frame_to(&out, FRAME_HEAD_OF_LOG, &sequence, &scratch);
     step_to(c, &c->before, &out, &sequence, &scratch);
     step_to(c, &c->last, &out, &sequence, &scratch);
+    at = out.n;
+    buf_fill(&out, 0, EXTENT_BYTES - at % EXTENT_BYTES);
     enum err e = out.bad || scratch.bad ? FAULT(f, ERR_NOMEM, {"what", "a checkpoint"})
                                         : os_write_file_atomic(c->path, buf_view(&out), "checkpoint.rewrite.file",
                                                                "checkpoint.rewrite.dir", f);
@@ -434,8 +258,11 @@ enum err checkpoint_rewrite(struct checkpoint *c, struct fault *f)
         os_close(c->log);
         c->log = NULL;
         e = os_open(&c->log, c->path, OS_RDWR, f);
-        c->at = out.n;
+        c->at = at;
+        c->size = out.n;
+        c->version = CHECKPOINT_VERSION;
         c->sequence = sequence;
+        c->undecided = false;
         c->commits.n = 0;
         c->changes_bytes = 0;
     }
@@ -475,13 +302,25 @@ static enum err make_dirs(const char *path, struct fault *f)
 static enum err create_or_open(struct checkpoint *c, struct str signature, struct fault *f)
 {
     enum err e = os_open(&c->log, c->path, OS_RDWR, f);
+    if (!e)
+        e = file_head_check(c->log, c->path, LOG_MAGIC, &c->version, f);
     if (e != ERR_NOTFOUND)
-        return e ? e : read_log(c, signature, f);
+        return e ? e : checkpoint_read(c, signature, f);
     if ((e = exports_check(c, f))) /* there must be no exports without a log */
         return e;
     os_uuid_text(os_uuid_random(), c->id);
     set_text(&c->signature, signature);
     return checkpoint_rewrite(c, f);
+}
+
+/* The head lies in one sector: the file has the old version or the new one. */
+static enum err raise_version(struct checkpoint *c, struct fault *f)
+{
+    char head[FILE_HEAD];
+    if (c->version == CHECKPOINT_VERSION)
+        return ERR_OK;
+    file_head(head, LOG_MAGIC);
+    return os_pwrite(c->log, head, sizeof head, 0, f);
 }
 
 enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str signature, struct checkpoint_info *info,
@@ -507,7 +346,9 @@ enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str si
     if (!e)
         e = create_or_open(c, signature, f);
     if (!e && !(e = exports_check(c, f)))
-        e = cut_torn_end(c, f);
+        e = checkpoint_cut(c, f);
+    if (!e)
+        e = raise_version(c, f);
     if (!e && (e = os_sync(c->log, "checkpoint.open", f)))
         os_die("%s: the checkpoint cannot be synced", c->path); /* what was read may be in the page cache only */
     if (e) {
@@ -516,7 +357,7 @@ enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str si
         return e;
     }
     facts_are_durable(c);
-    info_fill(c, info);
+    checkpoint_look(c, info);
     *out = c;
     return ERR_OK;
 }
@@ -526,7 +367,9 @@ enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str si
 static void stop_cleanly(struct checkpoint *c)
 {
     struct fault f = {0};
-    enum err e = exports_write(c, true, &f);
+    enum err e = checkpoint_settle(c, &f);
+    if (!e)
+        e = exports_write(c, true, &f);
     if (!e)
         e = append(c, FRAME_STOP, NULL, 0, NULL, &f);
     if (e)

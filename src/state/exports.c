@@ -82,7 +82,7 @@ enum err exports_check(const struct checkpoint *c, struct fault *f)
 {
     enum err e = not_newer(c, "offsets", c->last.batch, f);
     if (!e)
-        e = not_newer(c, "commits", c->last.committed ? c->last.batch : c->before.batch, f);
+        e = not_newer(c, "commits", c->last.committed || c->last.prepared ? c->last.batch : c->before.batch, f);
     if (e || !c->log || !c->stopped)
         return e;
     e = same_step(c, &c->before, f);

@@ -23,7 +23,7 @@ void file_head(char out[FILE_HEAD], const char *magic)
     put_u32(out + 12, crc32c(0, out, 12));
 }
 
-enum err file_head_check(struct os_file *file, const char *path, const char *magic, struct fault *f)
+enum err file_head_check(struct os_file *file, const char *path, const char *magic, uint32_t *version, struct fault *f)
 {
     char head[FILE_HEAD];
     size_t got;
@@ -31,12 +31,13 @@ enum err file_head_check(struct os_file *file, const char *path, const char *mag
     if (e)
         return e;
     struct rd r = rd_of(str_make(head + 8, 8));
-    uint32_t version = rd_u32le(&r), crc = rd_u32le(&r);
+    *version = rd_u32le(&r);
+    uint32_t crc = rd_u32le(&r);
     if (got < sizeof head || memcmp(head, magic, 8) || crc != crc32c(0, head, 12))
         return FAULT(f, ERR_CORRUPT, {"what", path}, {"detail", "its first bytes are not those of a checkpoint"});
     char text[16];
-    snprintf(text, sizeof text, "%u", version);
-    return version > CHECKPOINT_VERSION ? FAULT(f, ERR_VERSION, {"what", path}, {"format", text}) : ERR_OK;
+    snprintf(text, sizeof text, "%u", *version);
+    return *version > CHECKPOINT_VERSION ? FAULT(f, ERR_VERSION, {"what", path}, {"format", text}) : ERR_OK;
 }
 
 void frame_head(char out[FRAME_HEAD], const struct frame *fr)

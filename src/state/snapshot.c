@@ -21,7 +21,8 @@ static enum err damaged(const char *path, uint64_t at, struct fault *f)
 static enum err read_chunks(struct os_file *file, const char *path, checkpoint_change_fn *fn, void *arg,
                             struct fault *f)
 {
-    enum err e = file_head_check(file, path, SNAPSHOT_MAGIC, f);
+    uint32_t version;
+    enum err e = file_head_check(file, path, SNAPSHOT_MAGIC, &version, f);
     uint64_t at = FILE_HEAD, sequence = 0;
     while (!e) {
         char head[FRAME_HEAD], *payload = NULL;

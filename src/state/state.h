@@ -8,11 +8,21 @@
  *   DIR/_penstock/log                              the commit log: frames under a CRC, appended
  *   DIR/_penstock/snapshot-N                       all keyed state as of commit N; older frames are then dropped
  *
- * The log is a sequence of steps of a query: `plan N` is durable before the first effect of batch N, `commit N` follows the
- * sink's acknowledgement and carries the state's changes of that batch and, where it is known, plan N+1: one fdatasync per
- * batch, with state or without.
+ * The log is a sequence of steps of a query. Where the sink cannot take back what it was given, `plan N` is durable before
+ * the first effect of batch N, and `commit N` follows the sink's acknowledgement with the state's changes of that batch and,
+ * where it is known, plan N+1: one fdatasync per batch, with state or without.
  *
  *   open ─▶ replay ─▶ [ plan N ─▶ … effects … ─▶ commit N {changes, plan N+1} ─▶ (snapshot N) ]↺ ─▶ close (exports)
+ *
+ * Where the output is a transaction, nothing of it is there before its end, so plan, state and commit are one frame, written
+ * when the batch is computed and before the transaction ends. That end decides, and it happens elsewhere:
+ *
+ *   open ─▶ decide ─▶ replay ─▶ [ … output … ─▶ prepare N {plan, commit, changes} ─▶ transaction ends ─▶ decide N ]↺ ─▶ close
+ *
+ * decide costs no sync: a frame of batch N+1 says that N was committed; before a pause, checkpoint_settle makes it durable.
+ * After a crash the last batch may be found prepared. Its changes are not part of the state until it is decided: whoever
+ * opens the checkpoint asks the output's transaction log (`where`: N, or what stood there before N, `after`) and decides
+ * before the replay. So state needs no undo: a discarded batch keeps its plan, and runs again.
  *
  * One append is one frame, and the next one is not written before the sync of the last has returned. So a bad frame with a
  * whole one after it is damage (refused, never cut), and a bad last frame was torn by a crash and never acknowledged (cut).
@@ -37,11 +47,15 @@ struct checkpoint_info {
     struct str plan;          /* text of plan last_planned; good until the next plan */
     struct str commit;        /* text of commit last_committed; good until the next commit */
     struct str previous_plan; /* text of plan last_planned - 1; n 0: not kept */
+    bool prepared;            /* last_planned is prepared, and was it committed? */
+    int64_t prepared_after;   /* what the output's transaction log said before it: a batch, or -1 for nothing */
+    struct str where;         /* where that log is; n 0: no batch was ever prepared */
 };
 /*
  * Open or create. signature: lines that must stay the same for the state to be readable (plan_state_signature); another one
  * is ERR_CHECKPOINT_INCOMPATIBLE with the first difference. ERR_BUSY: in use. ERR_CORRUPT: damaged before its end.
  * ERR_CHECKPOINT_FOREIGN: Spark's own, or its exports were changed. ERR_VERSION: newer. Unwritable: ERR_IO naming the path.
+ * info->prepared: decide before anything else.
  */
 CHECK enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str signature,
                                struct checkpoint_info *info, struct fault *f);
@@ -54,6 +68,23 @@ CHECK enum err checkpoint_plan(struct checkpoint *c, int64_t batch, struct str p
 /* changes: `nchanges` texts made by state_change_*, in order (several threads each made theirs). */
 CHECK enum err checkpoint_commit(struct checkpoint *c, int64_t batch, struct str commit, struct str next_plan,
                                  const struct str *changes, size_t nchanges, struct fault *f);
+/* What the end of batch N's transaction will replace, and where. */
+struct checkpoint_output {
+    struct str where; /* a text of the sink's, at most 1 KiB: a topic */
+    int64_t after;    /* the batch that the transaction log names now; -1: none */
+};
+/* Plan (n 0: it is durable already), commit and changes of a batch in one frame, durable when it returns. output NULL:
+ * nothing went out, and the batch is committed with it. Else its fate is open until checkpoint_decide. */
+CHECK enum err checkpoint_prepare(struct checkpoint *c, int64_t batch, struct str plan, struct str commit,
+                                  const struct checkpoint_output *output, const struct str *changes, size_t nchanges,
+                                  struct fault *f);
+/* How the transaction of the prepared batch ended. Committed: durable with the next step, or by checkpoint_settle, or at
+ * close. Not committed: durable when it returns; the batch is planned as before. */
+CHECK enum err checkpoint_decide(struct checkpoint *c, int64_t batch, bool committed, struct fault *f);
+CHECK enum err checkpoint_settle(struct checkpoint *c, struct fault *f);
+bool checkpoint_is_settled(const struct checkpoint *c);
+/* What there is now: the views are good until the next step. */
+void checkpoint_look(const struct checkpoint *c, struct checkpoint_info *info);
 /* Bytes of changes since the last snapshot: the caller takes one when that is much more than the state itself. */
 uint64_t checkpoint_changes_bytes(const struct checkpoint *c);
 /* Write all state as of the last commit: `each` appends chunks of it with state_change_put until it sets *more to false. */

@@ -2,7 +2,9 @@
  * checkpoint: power cuts under a query's commit log (src/state), on the simulated disk.
  *
  *   seed ─▶ [ open, check ─▶ plan N ─▶ commit N {state, plan N+1} ─▶ snapshots, clean stops … ─▶ cut ]×4 ─▶ open, check
+ *                          ╰▶ prepare N {plan, state} ─▶ the transaction ends, or not ─▶ decide N ─▶ (settle) ╯
  *
+ * The transaction log is elsewhere and never cut (`output`); it forgets a batch once the checkpoint has settled it.
  * What was acknowledged must be found, with its exact text; what was found once must stay (an effect may have followed);
  * state must be what the found commits make of it; a clean stop must be recognised. Every stage is a process of its own.
  */
@@ -24,11 +26,12 @@ static const struct str SIGNATURE = {"source 0 kafka\n", 15};
 
 static struct truth {           /* shared by the stages */
     int64_t planned, committed; /* acknowledged, or found */
+    int64_t output, settled;    /* the last batch whose transaction ended; the last that is decided for good */
     uint32_t plans[BATCHES];    /* the nonce in the text that counts */
     uint32_t commits[BATCHES];
     char id[37];
     bool quiet;
-    uint64_t cuts, opens;
+    uint64_t cuts, opens, in_doubt;
     size_t image_n;
     char image[IMAGE_BYTES];
 } * T;
@@ -121,6 +124,31 @@ static void check_state(struct checkpoint *c, int64_t committed)
 
 /* -- the workload -------------------------------------------------------------------------------------------------------- */
 
+static void settle(struct checkpoint *c)
+{
+    struct fault f;
+    if (checkpoint_settle(c, &f))
+        failed("settle", &f);
+    T->settled = T->committed;
+}
+
+/* What a query does first with a batch that it finds prepared. */
+static void resolve(struct checkpoint *c, struct checkpoint_info *info)
+{
+    struct fault f;
+    bool committed = T->output == info->last_planned;
+    if (info->last_planned <= T->settled)
+        wrong("a batch is in doubt that was decided for good", info->last_planned, T->settled);
+    if (!committed && T->output != info->prepared_after)
+        wrong("what the transaction log said before", info->prepared_after, T->output);
+    if (!str_eqz(info->where, "the topic"))
+        wrong("where the transaction log is", (int64_t)info->where.n, 9);
+    if (checkpoint_decide(c, info->last_planned, committed, &f))
+        failed("decide", &f);
+    T->in_doubt++;
+    checkpoint_look(c, info);
+}
+
 static struct checkpoint *open_and_check(struct checkpoint_info *info)
 {
     struct checkpoint *c;
@@ -128,6 +156,8 @@ static struct checkpoint *open_and_check(struct checkpoint_info *info)
     if (checkpoint_open(&c, DIR_, SIGNATURE, info, &f))
         failed("open", &f);
     T->opens++;
+    if (info->prepared)
+        resolve(c, info);
     if (info->last_planned < T->planned)
         wrong("last planned", info->last_planned, T->planned);
     if (info->last_committed < T->committed)
@@ -149,6 +179,8 @@ static struct checkpoint *open_and_check(struct checkpoint_info *info)
         T->plans[T->planned] = nonce_of(info->plan);
     if (T->committed >= 0)
         T->commits[T->committed] = nonce_of(info->commit);
+    if (sim_random(2))
+        settle(c);
     return c;
 }
 
@@ -170,6 +202,17 @@ static enum err fill_some(void *arg, struct buf *chunk, bool *more, struct fault
     return ERR_OK;
 }
 
+static void snapshot_sometimes(struct checkpoint *c)
+{
+    struct fault f;
+    if (sim_random(5))
+        return;
+    struct fill fill = {expected_state(T->committed), 0};
+    if (checkpoint_snapshot(c, fill_some, &fill, &f))
+        failed("snapshot", &f);
+    state_free(fill.s);
+}
+
 static void commit_one(struct checkpoint *c)
 {
     char commit[64], next[64];
@@ -189,12 +232,41 @@ static void commit_one(struct checkpoint *c)
         T->plans[n + 1] = b;
         T->planned = n + 1;
     }
-    if (sim_random(5) == 0) {
-        struct fill fill = {expected_state(T->committed), 0};
-        if (checkpoint_snapshot(c, fill_some, &fill, &f))
-            failed("snapshot", &f);
-        state_free(fill.s);
+    snapshot_sometimes(c);
+}
+
+/* A batch whose output is a transaction, or (one in four) that puts nothing out. */
+static void batch_one(struct checkpoint *c)
+{
+    char commit[64], plan[64];
+    struct fault f;
+    struct buf changes = {0};
+    bool planned = T->planned > T->committed, goes_out = sim_random(4);
+    int64_t n = planned ? T->planned : T->planned + 1;
+    uint32_t a = 1 + (uint32_t)sim_random(1u << 30), b = 1 + (uint32_t)sim_random(1u << 30);
+    struct checkpoint_output output = {STR("the topic"), T->output};
+    changes_of(n, &changes);
+    checkpoint_fact_set(c, 0, STR("v1\nstart"));
+    if (checkpoint_prepare(c, n, planned ? (struct str){0} : text(plan, "plan", n, b), text(commit, "commit", n, a),
+                           goes_out ? &output : NULL, (struct str[]){buf_view(&changes)}, 1, &f))
+        failed("prepare", &f);
+    buf_free(&changes);
+    if (!planned)
+        T->plans[T->planned = n] = b;
+    if (goes_out) {
+        bool committed = sim_random(5);
+        if (committed) /* from now on it may be asked for at any time */
+            T->output = n;
+        if (checkpoint_decide(c, n, committed, &f))
+            failed("decide", &f);
+        if (!committed)
+            return;
     }
+    T->commits[n] = a;
+    T->committed = n;
+    if (sim_random(4) == 0)
+        settle(c);
+    snapshot_sometimes(c);
 }
 
 static void work(struct checkpoint *c)
@@ -202,6 +274,10 @@ static void work(struct checkpoint *c)
     for (uint64_t left = 1 + sim_random(12); left && T->planned + 1 < BATCHES; left--) {
         char plan[64];
         struct fault f;
+        if (sim_random(2)) {
+            batch_one(c);
+            continue;
+        }
         if (T->planned > T->committed) {
             commit_one(c);
             continue;
@@ -277,7 +353,7 @@ static void stage(uint64_t seed, int number)
 static bool run_seed(uint64_t seed)
 {
     T->image_n = 0;
-    T->planned = T->committed = -1;
+    T->planned = T->committed = T->output = T->settled = -1;
     for (int i = 0; i <= STAGES; i++) {
         fflush(stdout);
         pid_t child = fork();
@@ -350,8 +426,8 @@ int main(int argc, char **argv)
     for (uint64_t s = seed ? seed : 1; s <= (seed ? seed : seeds); s++)
         if (!run_seed(s) && ++bad <= 10)
             fprintf(stderr, "FAIL seed %" PRIu64 " (make test-powercut-checkpoint SEED=%" PRIu64 ")\n", s, s);
-    printf("checkpoint: %" PRIu64 " seeds, %" PRIu64 " cuts, %" PRIu64 " openings\n", seed ? 1 : seeds, T->cuts,
-           T->opens);
+    printf("checkpoint: %" PRIu64 " seeds, %" PRIu64 " cuts, %" PRIu64 " openings, %" PRIu64 " batches in doubt\n",
+           seed ? 1 : seeds, T->cuts, T->opens, T->in_doubt);
     printf("checkpoint: %" PRIu64 " passed, %" PRIu64 " failed, 0 skipped\n", (seed ? 1 : seeds) - bad, bad);
     return bad != 0;
 }
