@@ -104,7 +104,7 @@ static bool read_part(struct fetch *f, size_t i, size_t *room, bool *first)
     most = most < *room ? most : *room;
     if (diverges(p, &o) || p->want.fetch_offset >= o.high_watermark || (most == 0 && !*first))
         return true;
-    status = log_read(f->partitions[i], p->want.fetch_offset, most, *first, !f->cold, &p->slice);
+    status = log_read(f->partitions[i], p->want.fetch_offset, most, *first, f->cold ? 0 : LOG_READ_NOWAIT, &p->slice);
     if (status == LOG_AGAIN)
         return false;
     if (status != LOG_OK)

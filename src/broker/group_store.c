@@ -376,7 +376,7 @@ CHECK static enum err load_all(struct broker *b, struct fault *f)
 
     while (offset < o.high_watermark && !e) {
         struct log_slice *slice = NULL;
-        enum log_status s = log_read(b->groups->store, offset, LOAD_READ_BYTES, true, false, &slice);
+        enum log_status s = log_read(b->groups->store, offset, LOAD_READ_BYTES, true, 0, &slice);
 
         if (s != LOG_OK) {
             e = FAULT(f, ERR_CORRUPT, {"what", "__consumer_offsets"}, {"detail", kafka_code_name((int16_t)s)});

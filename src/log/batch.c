@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-enum { CRC_AT = 17, CRC_FROM = 21, MIN_RECORD = 7 };
+enum { CRC_AT = 17, ATTRIBUTES_AT = 21, CRC_FROM = ATTRIBUTES_AT, PRODUCER_AT = 43, MIN_RECORD = 7 };
 
 static inline uint16_t be16(const char *p)
 {
@@ -266,7 +266,7 @@ enum err batch_end(struct batch_writer *w, struct fault *f)
     buf_u32be(&h, (uint32_t)-1); /* leader epoch: the log's to say */
     buf_u8(&h, 2);
     buf_u32be(&h, 0);
-    buf_u16be(&h, (uint16_t)w->compression);
+    buf_u16be(&h, (uint16_t)(w->compression | w->flags));
     buf_u32be(&h, (uint32_t)(w->count - 1));
     buf_u64be(&h, (uint64_t)w->base_ts);
     buf_u64be(&h, (uint64_t)w->max_ts);
@@ -276,4 +276,49 @@ enum err batch_end(struct batch_writer *w, struct fault *f)
     buf_u32be(&h, (uint32_t)w->count);
     batch_seal(w->out->p + w->at, n);
     return ERR_OK;
+}
+
+void batch_set_producer(char *batch, size_t n, const struct batch_producer *p)
+{
+    struct buf h = {.p = batch + ATTRIBUTES_AT, .cap = 2, .limit = 2};
+    buf_u16be(&h, (uint16_t)((be16(batch + ATTRIBUTES_AT) & ~BATCH_TRANSACTIONAL) |
+                             (p->transactional ? BATCH_TRANSACTIONAL : 0)));
+    h = (struct buf){.p = batch + PRODUCER_AT, .cap = 14, .limit = 14};
+    buf_u64be(&h, (uint64_t)p->id);
+    buf_u16be(&h, (uint16_t)p->epoch);
+    buf_u32be(&h, (uint32_t)p->sequence);
+    batch_seal(batch, n);
+}
+
+/* -- markers -------------------------------------------------------------------------------------------------------- */
+
+enum { MARKER_KEY = 4, MARKER_VALUE = 6, MARKER_ABORT = 0, MARKER_COMMIT = 1 };
+
+bool batch_marker_parse(const struct batch *b, struct batch_marker *out)
+{
+    struct record_iter it;
+    struct record r;
+    bool got;
+    if (!(b->attributes & BATCH_CONTROL) || (b->attributes & 7) || records_begin(&it, b, NULL, 0, NULL) ||
+        records_next(&it, &r, &got, NULL) || !got)
+        return false;
+    if (r.key.n < MARKER_KEY || r.value.n < MARKER_VALUE || be16(r.key.p) != 0 || be16(r.key.p + 2) > MARKER_COMMIT)
+        return false;
+    *out = (struct batch_marker){be16(r.key.p + 2) == MARKER_COMMIT, (int32_t)be32(r.value.p + 2)};
+    return true;
+}
+
+enum err batch_marker_put(struct buf *out, int64_t producer_id, int16_t epoch, struct batch_marker m, int64_t now_ms,
+                          struct fault *f)
+{
+    struct batch_writer w;
+    char key[MARKER_KEY] = {0, 0, 0, m.commit ? MARKER_COMMIT : MARKER_ABORT}, value[MARKER_VALUE] = {0};
+    uint32_t coordinator = __builtin_bswap32((uint32_t)m.coordinator_epoch);
+    memcpy(value + 2, &coordinator, 4);
+    batch_begin(&w, out, now_ms, 0);
+    w.producer_id = producer_id;
+    w.producer_epoch = epoch;
+    w.flags = BATCH_TRANSACTIONAL | BATCH_CONTROL;
+    batch_record(&w, now_ms, str_make(key, sizeof key), str_make(value, sizeof value), NULL, 0);
+    return batch_end(&w, f);
 }

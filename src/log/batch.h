@@ -5,6 +5,9 @@
  *   21 attributes i16 | 23 lastOffsetDelta i32 | 27 baseTimestamp i64 | 35 maxTimestamp i64 | 43 producerId i64 |
  *   51 producerEpoch i16 | 53 baseSequence i32 | 57 count i32 | 61 records…
  *
+ * A control batch has one record, the marker that ends a producer's transaction: key {i16 version 0, i16 type: 0 abort, 1
+ * commit}, value {i16 version 0, i32 coordinator epoch}. Markers take an offset as records do, and readers skip them.
+ *
  * The CRC-32C runs from attributes to the end, so base offset and leader epoch may be patched freely. attributes: bits
  * 0–2 compression (0 none 1 gzip 2 snappy 3 lz4 4 zstd), 3 LogAppendTime, 4 transactional, 5 control, 6 delete horizon.
  * Functions here only look at and make bytes; they own nothing, and check every length against what is there.
@@ -16,7 +19,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 
-enum { BATCH_HEADER = 61, BATCH_PREFIX = 12 };
+enum { BATCH_HEADER = 61, BATCH_PREFIX = 12, BATCH_TRANSACTIONAL = 0x10, BATCH_CONTROL = 0x20 /* attributes */ };
 struct batch {
     int64_t base_offset;
     int32_t length; /* after the 12-byte prefix */
@@ -38,6 +41,24 @@ CHECK enum err batch_parse(struct str bytes, struct batch *out, struct fault *f)
 bool batch_crc_ok(const struct batch *b);
 /* Compute the CRC of the n bytes of one batch and store it in its header. */
 void batch_seal(char *batch, size_t n);
+/* Write a producer's fields into the n bytes of one batch, and its CRC. */
+struct batch_producer {
+    int64_t id;
+    int16_t epoch;
+    int32_t sequence; /* of the first record */
+    bool transactional;
+};
+void batch_set_producer(char *batch, size_t n, const struct batch_producer *p);
+
+struct batch_marker {
+    bool commit;
+    int32_t coordinator_epoch;
+};
+/* The marker in a control batch; false when b is none, or not the marker of a transaction. */
+bool batch_marker_parse(const struct batch *b, struct batch_marker *out);
+/* A whole control batch at the end of out. */
+CHECK enum err batch_marker_put(struct buf *out, int64_t producer_id, int16_t epoch, struct batch_marker m,
+                                int64_t now_ms, struct fault *f);
 
 struct record {
     int64_t offset, timestamp_ms;
@@ -68,6 +89,7 @@ struct batch_writer {
     int16_t producer_epoch;
     int32_t base_sequence;
     int compression;
+    int16_t flags; /* BATCH_TRANSACTIONAL, BATCH_CONTROL */
 };
 void batch_begin(struct batch_writer *w, struct buf *out, int64_t timestamp_ms, int compression);
 void batch_record(struct batch_writer *w, int64_t timestamp_ms, struct str key, struct str value,

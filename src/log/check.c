@@ -21,22 +21,23 @@ __attribute__((format(printf, 3, 4))) static enum log_status refuse(struct log_a
     return status;
 }
 
-static enum log_status check_header(const struct partition_conf *c, const struct batch *b, struct log_append_result *r)
+static enum log_status check_header(const struct partition_conf *c, enum log_origin origin, const struct batch *b,
+                                    struct log_append_result *r)
 {
     if (!batch_crc_ok(b))
         return refuse(r, LOG_CORRUPT_MESSAGE, "Record is corrupt (stored crc = %u)", b->crc);
-    if (b->attributes & 0x20)
+    if (b->attributes & BATCH_CONTROL)
         return refuse(r, LOG_INVALID_RECORD, "Clients are not allowed to write control records");
     if (b->count <= 0 || b->last_offset_delta < 0 || b->last_offset_delta != b->count - 1)
         return refuse(r, LOG_INVALID_RECORD, "Inconsistency between number of records (%d) and last offset delta (%d)",
                       b->count, b->last_offset_delta);
     if ((b->attributes & 7) >= CODEC_COUNT)
         return refuse(r, LOG_UNSUPPORTED_COMPRESSION, "Unknown compression type id: %d", b->attributes & 7);
-    if (b->producer_id >= 0 && (b->producer_epoch < 0 || b->base_sequence < 0))
+    if (b->producer_id >= 0 && (b->producer_epoch < 0 || (b->base_sequence < 0 && origin != LOG_FROM_COORDINATOR)))
         return refuse(r, LOG_INVALID_RECORD, "Invalid sequence number %d or epoch %d in record batch", b->base_sequence,
                       b->producer_epoch);
-    if (b->attributes & 0x10) /* transactional: InitProducerId refuses transactional ids until transactions exist */
-        return refuse(r, LOG_INVALID_RECORD, "Transactional record batches are not supported yet");
+    if ((b->attributes & BATCH_TRANSACTIONAL) && b->producer_id < 0)
+        return refuse(r, LOG_INVALID_RECORD, "A transactional record batch without a producer id");
     if ((int64_t)b->all.n > c->max_message_bytes)
         return refuse(r, LOG_MESSAGE_TOO_LARGE,
                       "The record batch size is %zu bytes, which exceeds the maximum configured value of %lld",
@@ -125,10 +126,10 @@ static void patch_timestamps(const struct partition_conf *c, struct batch *b, ch
     b->max_timestamp = max_ts;
 }
 
-static enum log_status check_one(const struct partition_conf *c, char *bytes, struct batch *b, int64_t now_ms,
-                                 struct log_append_result *r)
+static enum log_status check_one(const struct partition_conf *c, enum log_origin origin, char *bytes, struct batch *b,
+                                 int64_t now_ms, struct log_append_result *r)
 {
-    enum log_status status = check_header(c, b, r);
+    enum log_status status = check_header(c, origin, b, r);
     if (status)
         return status;
     struct buf scratch = {0};
@@ -144,8 +145,8 @@ static enum log_status check_one(const struct partition_conf *c, char *bytes, st
     return status;
 }
 
-enum log_status check_batches(const struct partition_conf *c, char *bytes, size_t n, int64_t now_ms,
-                              struct log_append_result *r)
+enum log_status check_batches(const struct partition_conf *c, enum log_origin origin, char *bytes, size_t n,
+                              int64_t now_ms, struct log_append_result *r)
 {
     int batches = 0;
     if (n == 0)
@@ -157,7 +158,7 @@ enum log_status check_batches(const struct partition_conf *c, char *bytes, size_
             return refuse(r, LOG_INVALID_RECORD, "Only record batches of magic 2 are accepted, not %d", bytes[at + 16]);
         if (batch_parse(str_make(bytes + at, n - at), &b, &f))
             return refuse(r, LOG_CORRUPT_MESSAGE, "%s", fault_message(&f));
-        enum log_status status = check_one(c, bytes + at, &b, now_ms, r);
+        enum log_status status = check_one(c, origin, bytes + at, &b, now_ms, r);
         if (status)
             return status;
         if (b.producer_id >= 0 && (at || b.all.n < n))

@@ -16,61 +16,98 @@
 
 enum { POINTS_MAGIC = 0x50525350, POINTS_HEAD = 40, POINTS_ENTRY = 40, POINTS_LIMIT = 256 << 20, SPARE_FILES = 2 };
 
+struct dirty_segment {
+    struct segment *s;
+    bool aborted; /* its transaction index, too */
+};
 struct dirty {
     struct log_partition *p;
-    VEC(struct segment *) segments;
+    VEC(struct dirty_segment) segments;
     int64_t high_watermark;
     bool dir, meta;
 };
 
+/* Write what of the active segment's indexes is in memory only. Offsets can be found again without theirs. */
+static enum err flush(struct log_partition *p, struct fault *f)
+{
+    struct segment *s = partition_active(p);
+    if (s->closed)
+        return ERR_OK;
+    if (segment_flush_index(s, false, NULL))
+        os_log(OS_WARN, "log", "%s: the index could not be written", p->name);
+    p->dir_dirty = p->dir_dirty || (s->aborted_dirty && !s->aborted_written); /* its file is made now */
+    return segment_flush_aborted(s, false, f);
+}
+
 /* What of the partition must be synced, noted under its lock; the sync itself happens without it. */
-static void note(struct dirty *d)
+static enum err note(struct dirty *d, struct fault *f)
 {
     struct log_partition *p = d->p;
+    enum err e = ERR_OK;
     os_mutex_lock(p->lock);
     d->high_watermark = p->high_watermark;
-    if (!p->deleted && !p->failed) {
+    if (!p->deleted && !p->failed && !(e = flush(p, f))) {
         for (size_t i = 0; i < p->segments.n; i++) {
             struct segment *s = p->segments.p[i];
             if (!s->dirty && !(s->closed && !s->index_synced))
                 continue;
-            s->dirty = false;
+            struct dirty_segment x = {s, !s->closed && s->aborted_dirty};
+            s->dirty = s->aborted_dirty = false;
             s->refs++;
-            vec_push(&d->segments, s);
+            vec_push(&d->segments, x);
         }
         d->dir = p->dir_dirty;
         d->meta = !p->meta_synced;
         p->dir_dirty = false;
         p->meta_synced = true;
-        if (!partition_active(p)->closed && segment_flush_index(partition_active(p), false, NULL))
-            os_log(OS_WARN, "log", "%s: the index could not be written", p->name);
     }
     os_mutex_unlock(p->lock);
+    return e;
 }
 
-/* Sync what was noted and let go of it; with `only_release`, an earlier sync has failed. */
-static enum err sync_segments(struct dirty *d, bool only_release, struct fault *f)
+/* There will be no checkpoint: what was noted is dirty still. */
+static void forget(struct dirty *d)
+{
+    os_mutex_lock(d->p->lock);
+    for (size_t i = 0; i < d->segments.n; i++) {
+        struct dirty_segment *x = &d->segments.p[i];
+        x->s->dirty = true;
+        x->s->aborted_dirty = x->s->aborted_dirty || x->aborted;
+    }
+    d->p->dir_dirty = d->p->dir_dirty || d->dir;
+    d->p->meta_synced = d->p->meta_synced && !d->meta;
+    os_mutex_unlock(d->p->lock);
+}
+
+/* Sync what was noted. */
+static enum err sync_segments(struct dirty *d, struct fault *f)
 {
     enum err e = ERR_OK;
-    for (size_t i = 0; i < d->segments.n; i++) {
-        struct segment *s = d->segments.p[i];
-        if (!e && !only_release)
-            e = os_sync(s->file, "segment.data", f);
-        if (!e && !only_release && s->closed && !s->index_synced) {
+    for (size_t i = 0; !e && i < d->segments.n; i++) {
+        struct segment *s = d->segments.p[i].s;
+        e = os_sync(s->file, "segment.data", f);
+        if (!e && d->segments.p[i].aborted)
+            e = segment_sync_aborted(s, f);
+        if (!e && s->closed && !s->index_synced) {
             e = segment_sync_index(s, f);
             s->index_synced = true;
         }
-        segment_release(d->p, s);
     }
-    vec_free(&d->segments);
     return e;
+}
+
+static void release(struct dirty *d)
+{
+    for (size_t i = 0; i < d->segments.n; i++)
+        segment_release(d->p, d->segments.p[i].s);
+    vec_free(&d->segments);
 }
 
 static enum err sync_files(struct dirty *d, struct fault *f)
 {
     char path[LOG_PATH];
     struct os_file *file;
-    enum err e = sync_segments(d, false, f);
+    enum err e = sync_segments(d, f);
     if (!e && d->meta) { /* without it, recovery would take the directory for a deleted topic's */
         snprintf(path, sizeof path, "%s/partition.metadata", d->p->dir);
         if (!(e = os_open(&file, path, OS_RDWR, f))) {
@@ -161,17 +198,25 @@ static void recycle(struct log *l, uint64_t gen)
     os_mutex_unlock(j->lock);
 }
 
+/* A full disk (what was to be written before) delays; a failed sync is for good, whatever it says. */
 static enum err sync_all(struct log *l, struct dirty *d, size_t n, struct fault *f)
 {
-    for (size_t i = 0; i < n; i++)
-        note(&d[i]);
     enum err e = ERR_OK;
-    for (size_t i = 0; i < n; i++) {
-        enum err bad = e ? sync_segments(&d[i], true, f) : sync_files(&d[i], f);
-        if (bad && !is_deleted(d[i].p)) /* a topic deleted meanwhile takes its files along */
-            e = bad;
+    for (size_t i = 0; !e && i < n; i++)
+        e = note(&d[i], f);
+    if (e) {
+        for (size_t i = 0; i < n; i++)
+            forget(&d[i]);
+        return e;
     }
-    return e ? e : sync_data_dir(l, f);
+    for (size_t i = 0; !e && i < n; i++) {
+        e = sync_files(&d[i], f);
+        if (e && is_deleted(d[i].p)) /* a topic deleted meanwhile takes its files along */
+            e = ERR_OK;
+    }
+    if (!e)
+        e = sync_data_dir(l, f);
+    return e == ERR_NOSPACE ? ERR_IO : e;
 }
 
 enum err checkpoint(struct log *l, bool clean, struct fault *f)
@@ -202,8 +247,10 @@ enum err checkpoint(struct log *l, bool clean, struct fault *f)
         e = write_points(l, d, n, gen, seq, clean, f);
     if (!e)
         recycle(l, gen);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        release(&d[i]);
         log_partition_release(all[i]);
+    }
     free(d);
     free(all);
     return e;

@@ -2,50 +2,7 @@
  * Damage, a full disk, a stop in the middle: what the log makes of each. Every case runs in a process of its own, on the
  * simulated disk (os/sim.h): a parent forks, the child's complaints are its exit status.
  */
-#include "base/test.h"
-#include "log/batch.h"
-#include "log/log.h"
-#include "os/sim.h"
-
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-enum { IMAGE_MAX = 64 << 20 };
-static struct {
-    size_t n;
-    int64_t acked;
-    char p[IMAGE_MAX];
-} * image; /* what one process leaves for the next */
-static struct fault f;
-
-/* Run fn in a child under simulation, from the image that the last one left. */
-static bool in_sim(uint64_t seed, void (*fn)(void))
-{
-    if (!image)
-        image = mmap(NULL, sizeof *image, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    fflush(stderr);
-    pid_t child = fork();
-    if (!child) {
-        alarm(60);
-        test_failures_ = 0;
-        os_log_level(OS_ERROR + 1);
-        sim_start(&(struct sim_options){.seed = seed, .image = image->n ? image->p : NULL, .image_n = image->n});
-        fn();
-        _exit(test_failures_ ? 1 : 0);
-    }
-    int status;
-    return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-static void leave_image(void)
-{
-    size_t n;
-    char *p = sim_image(&n);
-    memcpy(image->p, p, n);
-    image->n = n;
-    free(p);
-}
+#include "log/sim_test.h"
 
 static struct log *start(void)
 {
@@ -76,7 +33,7 @@ static int64_t readable(struct log_partition *p, enum log_status *status)
 {
     int64_t next = 0;
     struct log_slice *s;
-    while (!(*status = log_read(p, next, 2000, true, false, &s)) && s) {
+    while (!(*status = log_read(p, next, 2000, true, 0, &s)) && s) {
         struct batch b;
         for (struct str rest = log_slice_bytes(s); rest.n; rest = str_sub(rest, b.all.n, rest.n)) {
             if (batch_parse(rest, &b, NULL) || !batch_crc_ok(&b)) {

@@ -229,8 +229,10 @@ static void write_group(struct log *l, struct group *g)
 static void raise_watermark(struct log_partition *p, int64_t offset)
 {
     os_mutex_lock(p->lock);
-    if (offset > p->high_watermark)
+    if (offset > p->high_watermark) {
         p->high_watermark = offset;
+        producers_settle(&p->producers, offset);
+    }
     os_mutex_unlock(p->lock);
 }
 

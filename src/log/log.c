@@ -348,15 +348,16 @@ enum err log_open(struct log **out, const struct log_options *o, struct fault *f
     return ERR_OK;
 }
 
-/* Producer snapshots and indexes, so that the next start scans nothing. */
-static void save_partition(struct log_partition *p)
+/* Producer snapshots and indexes, so that the next start scans nothing. False: the stop must not be called clean. */
+static bool save_partition(struct log_partition *p)
 {
     struct fault f;
     os_mutex_lock(p->lock);
     struct segment *s = p->segments.n ? partition_active(p) : NULL;
     enum err e = ERR_OK;
     if (s && !p->failed && !p->deleted) {
-        e = segment_flush_index(s, true, &f);
+        if (!(e = segment_flush_aborted(s, false, &f)))
+            e = segment_flush_index(s, true, &f);
         if (!e)
             e = producers_save(&p->producers, p->dir, p->log_end, os_now_ms(), &f);
         if (!e && s->reserved > s->size)
@@ -367,6 +368,7 @@ static void save_partition(struct log_partition *p)
     os_mutex_unlock(p->lock);
     if (e)
         os_log(OS_WARN, "log", "%s: the next start will take longer: %s", p->name, fault_message(&f));
+    return !e;
 }
 
 void log_close(struct log *l)
@@ -375,12 +377,13 @@ void log_close(struct log *l)
     struct fault f;
     stop_threads(l);
     size_t n = log_all_partitions(l, &all);
+    bool saved = true;
     for (size_t i = 0; i < n; i++) {
-        save_partition(all[i]);
+        saved = save_partition(all[i]) && saved;
         log_partition_release(all[i]);
     }
     free(all);
-    if (checkpoint(l, true, &f))
+    if (saved && checkpoint(l, true, &f))
         os_log(OS_ERROR, "log", "the last checkpoint failed, the next start recovers: %s", fault_message(&f));
     log_free(l);
 }

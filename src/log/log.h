@@ -7,7 +7,7 @@
  *   DIR/LOCK                               one process at a time (ERR_BUSY)
  *   DIR/metadata.log                       topics, ids, partitions, configs: appended, CRC'd, synced (log_meta_*)
  *   DIR/journal/NN                         recycled, zero-written files; the appends of all partitions, group-committed
- *   DIR/TOPIC-PARTITION/ 00…0.log .index .timeindex .snapshot leader-epoch-checkpoint partition.metadata
+ *   DIR/TOPIC-PARTITION/ 00…0.log .index .timeindex .txnindex .snapshot leader-epoch-checkpoint partition.metadata
  *
  * The way of a batch: log_append checks it (lengths, CRC, offsets, producer sequence), gives it its offsets, writes it to
  * its segment and hands it to the committer. The committer writes one journal group for everybody, syncs once, then
@@ -16,6 +16,15 @@
  *
  *   append ─▶ segment (page cache) ─┐
  *          └▶ journal group ─▶ fdatasync ─▶ high watermark ─▶ callbacks, wake-ups of fetchers and sources
+ *
+ * Transactions: a producer's transactional batches stand in the log like any others, and are decided by the marker that
+ * log_append_marker writes behind them. The last stable offset is the first one of a transaction that is open, or whose
+ * marker is not durable; a read_committed reader sees what is below it, minus what log_aborted lists. The journal is one
+ * row: what was appended later is never durable without what was appended before, in whichever partitions. So a coordinator
+ * may append records, its decision, markers and completion without a wait in between; a crash leaves a prefix.
+ *
+ *   offset   0   1   2   3   4   5   6   7          producer 7 wrote 1 and 4, producer 8 wrote 2 and 5
+ *            a   7a  8a  b   7b  8b  C7  c          C7: 7 committed (marker). 8 is open: last stable offset 2
  *
  * Threads: log_append and log_read may be called from any thread (a partition has its own lock, short). The committer and
  * the background thread (segment syncs, unlinks) belong to the log. Callbacks run on the committer's thread and must not
@@ -83,6 +92,7 @@ struct log_partition *log_partition(struct log *l, struct str topic, int32_t par
 void log_partition_release(struct log_partition *p);
 struct log_offsets {
     int64_t log_start, high_watermark, log_end;
+    int64_t last_stable; /* <= high_watermark: below it every transaction is decided, and the decision is durable */
     int32_t leader_epoch;
     bool deleted; /* the topic is gone (readers fail, by name) */
 };
@@ -101,8 +111,10 @@ enum log_status {
     LOG_OUT_OF_ORDER_SEQUENCE = 45,
     LOG_DUPLICATE_SEQUENCE = 46, /* older than the five batches kept */
     LOG_INVALID_PRODUCER_EPOCH = 47,
+    LOG_INVALID_TXN_STATE = 48,
     LOG_STORAGE_ERROR = 56,
     LOG_UNKNOWN_PRODUCER_ID = 59,
+    LOG_TRANSACTION_COORDINATOR_FENCED = 74,
     LOG_UNSUPPORTED_COMPRESSION = 76,
     LOG_INVALID_RECORD = 87,
     LOG_AGAIN = 7, /* too much waits for the disk: REQUEST_TIMED_OUT, retriable */
@@ -124,6 +136,17 @@ struct log_append_result {
 enum log_status log_append(struct log_partition *p, char *bytes, size_t n,
                            void (*done)(void *arg, const struct log_append_result *r), void *arg,
                            struct log_append_result *result);
+/*
+ * Whose batch it is: the extent of the checks, as Kafka's AppendOrigin. LOG_FROM_CLIENT is log_append's. LOG_FROM_CLIENT_V2
+ * (transactional batches of Produce 12 on, KIP-890): a producer of whom nothing is known must begin with sequence 0.
+ * LOG_FROM_COORDINATOR (offsets committed in a transaction): no sequence numbers, base sequence -1.
+ * Whether a transactional batch belongs to a transaction is the coordinator's to know: whoever appends one has asked, under a
+ * lock that also orders the markers, or a late batch would open a transaction that nobody ends.
+ */
+enum log_origin { LOG_FROM_CLIENT, LOG_FROM_CLIENT_V2, LOG_FROM_COORDINATOR };
+enum log_status log_append_as(struct log_partition *p, enum log_origin origin, char *bytes, size_t n,
+                              void (*done)(void *arg, const struct log_append_result *r), void *arg,
+                              struct log_append_result *result);
 /* The same, blocking until durable: for sinks, __consumer_offsets and tests. */
 struct log_append_result log_append_wait(struct log_partition *p, char *bytes, size_t n);
 /* Bytes waiting for the committer, process-wide, and the bound: producers are throttled by it. */
@@ -131,22 +154,68 @@ uint64_t log_pending_bytes(struct log *l);
 
 struct
     log_slice; /* a reference-counted read buffer: whole batches of one partition, CRC checked once by whoever fills it */
+enum log_read_flags {
+    LOG_READ_NOWAIT = 1,    /* LOG_AGAIN where the disk would have to be read */
+    LOG_READ_COMMITTED = 2, /* below the last stable offset instead of the high watermark */
+};
 /*
  * Whole batches from the one that holds `offset` on, below the high watermark, at most max_bytes (but at least one batch
- * when `at_least_one`). *out NULL with LOG_OK: nothing there yet. nowait: LOG_AGAIN where the disk would have to be read.
+ * when `at_least_one`). *out NULL with LOG_OK: nothing there yet. Aborted batches and markers are among them.
  */
-enum log_status log_read(struct log_partition *p, int64_t offset, size_t max_bytes, bool at_least_one, bool nowait,
+enum log_status log_read(struct log_partition *p, int64_t offset, size_t max_bytes, bool at_least_one, unsigned flags,
                          struct log_slice **out);
 struct str log_slice_bytes(const struct log_slice *s);
 void log_slice_ref(struct log_slice *s);
 void log_slice_release(struct log_slice *s); /* any thread */
 
-/* ListOffsets: first offset whose record timestamp >= ts; *offset -1 when none. Record-exact, as Kafka. */
+/* ListOffsets: first offset whose record timestamp >= ts; *offset -1 when none. Record-exact, as Kafka, which under
+ * read_committed takes an answer at or above the last stable offset for none. */
 enum log_status log_offset_for_time(struct log_partition *p, int64_t ts_ms, int64_t *offset, int64_t *found_ts_ms);
 enum log_status log_max_timestamp(struct log_partition *p, int64_t *offset, int64_t *ts_ms);
 
+/* -- transactions --------------------------------------------------------------------------------------------------- */
+struct log_marker {
+    int64_t producer_id;
+    int16_t producer_epoch;
+    bool commit;
+    int32_t coordinator_epoch;
+    int transaction_version; /* 2: the epoch must be above the last one seen here, unless it repeats a marker */
+};
+/*
+ * End the producer's transaction in p (or only fence its older epochs, when there is none): done and result as
+ * log_append's. LOG_INVALID_PRODUCER_EPOCH, LOG_TRANSACTION_COORDINATOR_FENCED: Kafka's. Never LOG_AGAIN: markers are what
+ * makes room. A full disk answers LOG_STORAGE_ERROR; the coordinator tries again.
+ */
+enum log_status log_append_marker(struct log_partition *p, const struct log_marker *m,
+                                  void (*done)(void *arg, const struct log_append_result *r), void *arg,
+                                  struct log_append_result *result);
+/* Is a transaction of this producer and epoch open in p? (Then its batches need no question to the coordinator.) */
+bool log_txn_open(struct log_partition *p, int64_t producer_id, int16_t producer_epoch);
+struct log_aborted {
+    int64_t producer_id, first_offset;
+};
+/*
+ * The aborted transactions that overlap [from, to), in the order of their markers, for who read that range with
+ * LOG_READ_COMMITTED: a producer's data batches from first_offset on are void, up to its next abort marker. May read the disk.
+ */
+enum log_status log_aborted(struct log_partition *p, int64_t from, int64_t to, struct arena *a,
+                            struct log_aborted **out, size_t *n);
+struct log_producer {
+    int64_t id;
+    int16_t epoch;
+    int32_t last_sequence, coordinator_epoch; /* -1: none yet */
+    int64_t last_timestamp_ms;
+    int64_t txn_first_offset; /* of the open transaction, or -1 */
+};
+/* Who wrote to p lately or has a transaction open (DescribeProducers), by id. */
+size_t log_producers(struct log_partition *p, struct arena *a, struct log_producer **out);
+/* When the producer of the longest open transaction last wrote; -1: none is open. What is much older than the largest
+ * transaction timeout hangs, and holds everything back. */
+int64_t log_txn_oldest_ms(struct log_partition *p);
+
 /* -- waiting ------------------------------------------------------------------------------------------------------ */
-/* Call fn(arg) from the committer's thread whenever p's high watermark moves (or its topic is deleted), until removed.
+/* Call fn(arg) from the committer's thread whenever p's high watermark moves (the last stable offset moves with it, never
+ * alone), or its topic is deleted, until removed.
  * After log_unwatch returns fn is not running and will not run. */
 struct log_watch;
 struct log_watch *log_watch(struct log_partition *p, void (*fn)(void *arg), void *arg);

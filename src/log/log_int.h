@@ -5,7 +5,8 @@
  *   topics.c      the metadata log and the catalogue made from it
  *   partition.c   one partition: its directory, log_append, the high watermark
  *   check.c       a client's batches, checked as Kafka's LogValidator does
- *   producer.c    idempotent producers: sequences, snapshots
+ *   producer.c    producers: sequences, epochs, open transactions;  snapshot.c  their files
+ *   txn.c         markers, aborted transactions, the last stable offset;  txnindex.c  NNN.txnindex
  *   segment.c     NNN.log, .index, .timeindex
  *   read.c        slices, log_read;  times.c  ListOffsets by timestamp
  *   journal.c     the journal's files and the committer
@@ -50,6 +51,10 @@ struct time_entry {
     uint32_t offset;      /* relative; last offset of the batch that has it */
 };
 
+struct aborted { /* one entry of a .txnindex */
+    int64_t producer_id, first_offset, last_offset /* the marker's */, last_stable /* when it was written */;
+};
+
 struct segment {
     int refs; /* the partition's and the readers'; under the partition's lock */
     int64_t base_offset;
@@ -61,7 +66,11 @@ struct segment {
     VEC(struct index_entry) index; /* of the active segment; a closed one's stands in its file */
     VEC(struct time_entry) times;
     size_t index_written, times_written; /* entries that are in the files */
-    bool dirty;                          /* written since the last sync */
+    VEC(struct aborted) aborted;         /* of the active segment, by last_offset; a closed one's in its file */
+    size_t aborted_written;
+    bool has_aborted;   /* there is a .txnindex, or there will be */
+    bool aborted_dirty; /* it was changed since its last sync */
+    bool dirty;         /* written since the last sync */
     bool closed;
     bool index_synced;
     char path[]; /* …/NNN, without extension */
@@ -84,8 +93,19 @@ CHECK enum err segment_load_max_ts(struct segment *s, struct fault *f);
 CHECK enum err segment_position(struct segment *s, int64_t offset, uint64_t *position, struct fault *f);
 /* An offset at or before the first record with a timestamp >= ts_ms. */
 CHECK enum err segment_time_offset(struct segment *s, int64_t ts_ms, int64_t *offset, struct fault *f);
-/* Remove the three files. */
+/* Remove its files. */
 CHECK enum err segment_unlink(struct segment *s, struct fault *f);
+
+/* The transaction index (txnindex.c). An abort marker was written to the active segment: */
+void segment_abort(struct segment *s, const struct aborted *a);
+/* Append what memory has more of; `seal`: no more will come, a checksum ends the file. */
+CHECK enum err segment_flush_aborted(struct segment *s, bool seal, struct fault *f);
+CHECK enum err segment_sync_aborted(struct segment *s, struct fault *f);
+/* The entries of the file below `limit`, malloc'ed; ERR_CORRUPT when they cannot be what was written. */
+CHECK enum err segment_read_aborted(const struct segment *s, bool sealed, int64_t limit, struct aborted **out,
+                                    size_t *n, struct fault *f);
+/* Load what is below `limit` into memory, to go on from there; the file is cut behind it. */
+CHECK enum err segment_load_aborted(struct segment *s, int64_t limit, struct fault *f);
 
 /* -- producers -------------------------------------------------------------------------------------------------------- */
 enum { PRODUCER_BATCHES = 5, PRODUCER_EXPIRY_MS = 86400000 };
@@ -97,18 +117,36 @@ struct producer_batch {
 struct producer {
     int64_t id; /* -1: an empty slot */
     int16_t epoch;
-    int16_t n;
+    int16_t n; /* 0: only a marker was written in this epoch */
+    int32_t coordinator_epoch;
+    int64_t txn_first; /* first offset of the open transaction, or -1: it is never forgotten */
+    int64_t last_ms;   /* when it last wrote */
     struct producer_batch batch[PRODUCER_BATCHES]; /* the oldest first */
+};
+struct txn {
+    int64_t first_offset, producer_id;
+    int64_t last_offset; /* its marker's, which is not durable yet; -1: open */
 };
 struct producers {
     struct producer *slots;
     size_t cap, n;
+    VEC(struct txn) txns; /* by first offset: the first one bounds the last stable offset */
+    size_t ended;         /* those with a marker */
 };
 void producers_free(struct producers *t);
+struct producer *producers_find(const struct producers *t, int64_t id);
 /* LOG_OK; a retry sets *duplicate to the batch that is there. */
-enum log_status producers_check(struct producers *t, const struct batch *b, const struct producer_batch **duplicate,
-                                char message[160]);
-void producers_note(struct producers *t, const struct batch *b, int64_t now_ms);
+enum log_status producers_check(struct producers *t, enum log_origin origin, const struct batch *b,
+                                const struct producer_batch **duplicate, char message[160]);
+enum log_status producers_check_marker(struct producers *t, const struct log_marker *m, char message[160]);
+/* Account for a batch that is in the log now. True: it ended a transaction by aborting it, for the .txnindex. */
+bool producers_note(struct producers *t, const struct batch *b, int64_t now_ms, struct aborted *aborted);
+/* Markers below `high_watermark` are durable: their transactions hold nothing back any more. */
+void producers_settle(struct producers *t, int64_t high_watermark);
+/* The first offset that is not decided for good, or INT64_MAX. */
+int64_t producers_unstable(const struct producers *t);
+/* Put in what a snapshot says of one producer. */
+void producers_restore(struct producers *t, const struct producer *p);
 /* Kafka's producer snapshot, version 1, of what was there at log end `offset`. Not synced: a lost one costs a scan. */
 CHECK enum err producers_save(struct producers *t, const char *dir, int64_t offset, int64_t now_ms, struct fault *f);
 /* The newest whole snapshot at or below `limit`: *offset says where to go on from (log_start when there is none). */
@@ -165,14 +203,16 @@ void partition_metadata_text(const struct log_partition *p, char out[64]);
 struct segment *partition_active(struct log_partition *p);
 /* Close the active segment and begin one at log_end. */
 CHECK enum err partition_roll(struct log_partition *p, struct fault *f);
+/* Everything below is decided, and durably. Under the lock. */
+int64_t partition_last_stable(const struct log_partition *p);
 /* Write batches that have their offsets to the active segment and account for them (log_end, producers). */
 CHECK enum err partition_write(struct log_partition *p, const char *bytes, size_t n, int64_t now_ms, struct fault *f);
 void segment_release(struct log_partition *p, struct segment *s); /* takes the lock */
 
 /* -- checks ------------------------------------------------------------------------------------------------------------ */
 /* Check every batch of a client as Kafka's LogValidator does; patches timestamps and CRCs where Kafka does. */
-enum log_status check_batches(const struct partition_conf *c, char *bytes, size_t n, int64_t now_ms,
-                              struct log_append_result *r);
+enum log_status check_batches(const struct partition_conf *c, enum log_origin origin, char *bytes, size_t n,
+                              int64_t now_ms, struct log_append_result *r);
 
 /* -- the journal -------------------------------------------------------------------------------------------------------- */
 enum {

@@ -59,7 +59,7 @@ static int64_t count_from(struct log_partition *p, int64_t from, size_t max_byte
     struct arena *a = arena_new(0);
     for (;;) {
         struct log_slice *s;
-        enum log_status status = log_read(p, next, max_bytes, true, false, &s);
+        enum log_status status = log_read(p, next, max_bytes, true, 0, &s);
         EXPECT_INT(status, LOG_OK);
         if (status || !s)
             break;
@@ -112,8 +112,8 @@ TEST(an_append_is_read_back)
     for (int64_t from = 0; from <= 30; from++)
         EXPECT_INT(count_from(p, from, from % 3 ? 1 : 1 << 20), 30 - from);
     struct log_slice *s;
-    EXPECT_INT(log_read(p, 31, 100, true, false, &s), LOG_OFFSET_OUT_OF_RANGE);
-    EXPECT_INT(log_read(p, -1, 100, true, false, &s), LOG_OFFSET_OUT_OF_RANGE);
+    EXPECT_INT(log_read(p, 31, 100, true, 0, &s), LOG_OFFSET_OUT_OF_RANGE);
+    EXPECT_INT(log_read(p, -1, 100, true, 0, &s), LOG_OFFSET_OUT_OF_RANGE);
     EXPECT(log_read(p, 0, 10, false, false, &s) == LOG_OK && !s);
     EXPECT(log_read(p, 0, 1000, false, true, &s) == LOG_OK && s);
     log_slice_release(s);

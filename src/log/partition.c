@@ -152,11 +152,14 @@ enum err partition_roll(struct log_partition *p, struct fault *f)
 {
     struct segment *old = partition_active(p), *s;
     enum err e = segment_flush_index(old, true, f);
+    if (!e)
+        e = segment_flush_aborted(old, true, f);
     if (e || (e = segment_open(&s, p->dir, p->log_end, true, f)))
         return e;
     old->closed = true;
     vec_free(&old->index); /* from now on in its file */
     vec_free(&old->times);
+    vec_free(&old->aborted);
     if (os_truncate(old->file, old->size, NULL)) /* gives back reserved space; only space is lost when it fails */
         os_log(OS_WARN, "log", "%s: reserved space stays taken", p->name);
     vec_push(&p->segments, s);
@@ -178,6 +181,7 @@ static bool must_roll(const struct log_partition *p, const struct segment *s, si
 enum err partition_write(struct log_partition *p, const char *bytes, size_t n, int64_t now_ms, struct fault *f)
 {
     struct batch b;
+    struct aborted aborted;
     int64_t next = p->log_end;
     for (size_t at = 0; at < n; at += b.all.n) {
         enum err e = batch_parse(str_make(bytes + at, n - at), &b, f);
@@ -193,7 +197,8 @@ enum err partition_write(struct log_partition *p, const char *bytes, size_t n, i
     for (size_t at = 0; at < n; at += b.all.n) {
         (void)!batch_parse(str_make(bytes + at, n - at), &b, NULL); /* parsed above */
         segment_note(s, &b, from + at);
-        producers_note(&p->producers, &b, now_ms);
+        if (producers_note(&p->producers, &b, now_ms, &aborted))
+            segment_abort(s, &aborted);
         STAT_ADD(p->log, appended_records, (uint64_t)b.count);
     }
     if (s->made_ms >= 0 && s->size == n)
@@ -243,8 +248,8 @@ static int64_t patch_offsets(char *bytes, size_t n, int64_t next)
 }
 
 /* The part of log_append under the partition's lock. */
-static enum log_status append_locked(struct log_partition *p, char *bytes, size_t n, int64_t now_ms,
-                                     struct log_append_result *r, struct waiter *w)
+static enum log_status append_locked(struct log_partition *p, enum log_origin origin, char *bytes, size_t n,
+                                     int64_t now_ms, struct log_append_result *r, struct waiter *w)
 {
     const struct producer_batch *dup;
     struct batch b;
@@ -255,7 +260,7 @@ static enum log_status append_locked(struct log_partition *p, char *bytes, size_
         return fail(r, LOG_STORAGE_ERROR, "This partition is offline: see the server's log");
     if (batch_parse(str_make(bytes, n), &b, &f))
         return fail(r, LOG_CORRUPT_MESSAGE, fault_message(&f));
-    enum log_status status = producers_check(&p->producers, &b, &dup, r->message);
+    enum log_status status = producers_check(&p->producers, origin, &b, &dup, r->message);
     if (status)
         return r->status = status;
     r->log_start = p->log_start;
@@ -278,9 +283,9 @@ static enum log_status append_locked(struct log_partition *p, char *bytes, size_
     return LOG_OK;
 }
 
-enum log_status log_append(struct log_partition *p, char *bytes, size_t n,
-                           void (*done)(void *arg, const struct log_append_result *r), void *arg,
-                           struct log_append_result *result)
+enum log_status log_append_as(struct log_partition *p, enum log_origin origin, char *bytes, size_t n,
+                              void (*done)(void *arg, const struct log_append_result *r), void *arg,
+                              struct log_append_result *result)
 {
     int64_t now_ms = os_now_ms();
     *result =
@@ -288,12 +293,12 @@ enum log_status log_append(struct log_partition *p, char *bytes, size_t n,
     os_mutex_lock(p->lock);
     struct partition_conf conf = p->conf;
     os_mutex_unlock(p->lock);
-    enum log_status status = check_batches(&conf, bytes, n, now_ms, result);
+    enum log_status status = check_batches(&conf, origin, bytes, n, now_ms, result);
     if (status)
         return status;
     struct waiter w = {.partition = p, .done = done, .arg = arg};
     os_mutex_lock(p->lock);
-    status = append_locked(p, bytes, n, now_ms, result, &w);
+    status = append_locked(p, origin, bytes, n, now_ms, result, &w);
     if (!status) {
         w.base_offset = result->base_offset;
         w.last_offset = result->last_offset;
@@ -305,6 +310,13 @@ enum log_status log_append(struct log_partition *p, char *bytes, size_t n,
     }
     os_mutex_unlock(p->lock);
     return status;
+}
+
+enum log_status log_append(struct log_partition *p, char *bytes, size_t n,
+                           void (*done)(void *arg, const struct log_append_result *r), void *arg,
+                           struct log_append_result *result)
+{
+    return log_append_as(p, LOG_FROM_CLIENT, bytes, n, done, arg, result);
 }
 
 struct wait {
@@ -346,7 +358,11 @@ struct log_append_result log_append_wait(struct log_partition *p, char *bytes, s
 struct log_offsets log_partition_offsets(struct log_partition *p)
 {
     os_mutex_lock(p->lock);
-    struct log_offsets o = {p->log_start, p->high_watermark, p->log_end, 0, p->deleted};
+    struct log_offsets o = {.log_start = p->log_start,
+                            .high_watermark = p->high_watermark,
+                            .log_end = p->log_end,
+                            .last_stable = partition_last_stable(p),
+                            .deleted = p->deleted};
     os_mutex_unlock(p->lock);
     return o;
 }

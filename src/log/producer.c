@@ -1,13 +1,16 @@
-#include "codec/codec.h"
+/*
+ * What a partition knows of who writes to it: sequences and epochs as Kafka's ProducerAppendInfo checks them (KIP-98, KIP-360,
+ * KIP-890), and open transactions. A table with open addressing; transactions once more in the order of their first offsets.
+ */
 #include "log/log_int.h"
 
+#include <stdarg.h>
 #include <stdio.h>
-
-enum { SNAPSHOT_VERSION = 1, SNAPSHOT_HEAD = 10, SNAPSHOT_ENTRY = 46, SNAPSHOT_LIMIT = 64 << 20 };
 
 void producers_free(struct producers *t)
 {
     free(t->slots);
+    vec_free(&t->txns);
     *t = (struct producers){0};
 }
 
@@ -19,15 +22,15 @@ static struct producer *slot(const struct producers *t, int64_t id)
     return &t->slots[i];
 }
 
-static struct producer *find(const struct producers *t, int64_t id)
+struct producer *producers_find(const struct producers *t, int64_t id)
 {
-    if (!t->cap)
+    if (!t->cap || id < 0)
         return NULL;
     struct producer *p = slot(t, id);
     return p->id == id ? p : NULL;
 }
 
-/* Rehash into `cap` slots, leaving out who wrote nothing since `oldest_ms`. */
+/* Rehash into `cap` slots, leaving out who wrote nothing since `oldest_ms` and has no transaction open. */
 static void rebuild(struct producers *t, size_t cap, int64_t oldest_ms)
 {
     struct producers old = *t;
@@ -40,7 +43,7 @@ static void rebuild(struct producers *t, size_t cap, int64_t oldest_ms)
         t->slots[i].id = -1;
     for (size_t i = 0; i < old.cap; i++) {
         struct producer *p = &old.slots[i];
-        if (p->id < 0 || p->batch[p->n - 1].timestamp_ms < oldest_ms)
+        if (p->id < 0 || (p->last_ms < oldest_ms && p->txn_first < 0))
             continue;
         *slot(t, p->id) = *p;
         t->n++;
@@ -54,58 +57,110 @@ static struct producer *make(struct producers *t, int64_t id, int64_t now_ms)
         rebuild(t, t->cap ? t->cap : 16, now_ms - PRODUCER_EXPIRY_MS);
         if ((t->n + 1) * 2 > t->cap && t->cap >= LIMIT_PRODUCERS * 2)
             rebuild(t, t->cap, INT64_MAX); /* a flood of ids: forget all, as Kafka does with expired ones */
-        else if ((t->n + 1) * 2 > t->cap)
+        if ((t->n + 1) * 2 > t->cap)
             rebuild(t, t->cap * 2, INT64_MIN);
     }
     struct producer *p = slot(t, id);
     if (p->id != id) {
-        memset(p, 0, sizeof *p);
-        p->id = id;
+        *p = (struct producer){.id = id, .epoch = -1, .coordinator_epoch = -1, .txn_first = -1};
         t->n++;
     }
     return p;
 }
 
+/* -- checks ------------------------------------------------------------------------------------------------------------ */
+
 static int32_t last_sequence(const struct batch *b)
 {
-    return (int32_t)(((int64_t)b->base_sequence + b->last_offset_delta) & INT32_MAX);
+    return b->base_sequence < 0 ? -1 : (int32_t)(((int64_t)b->base_sequence + b->last_offset_delta) & INT32_MAX);
 }
 
-static enum log_status refuse(enum log_status status, char message[160], const char *what, const struct batch *b,
-                              int expected)
+__attribute__((format(printf, 3, 4))) static enum log_status refuse(enum log_status status, char message[160],
+                                                                    const char *fmt, ...)
 {
-    snprintf(message, 160, "%s for producer %lld: incoming epoch %d, sequence %d; current %d", what,
-             (long long)b->producer_id, b->producer_epoch, b->base_sequence, expected);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(message, 160, fmt, ap);
+    va_end(ap);
     return status;
 }
 
-/* The rules of Kafka's ProducerAppendInfo: duplicates first, then the epoch, then the sequence. */
-enum log_status producers_check(struct producers *t, const struct batch *b, const struct producer_batch **duplicate,
-                                char message[160])
+static enum log_status check_sequence(const struct producer *p, enum log_origin origin, const struct batch *b,
+                                      char message[160])
+{
+    long long id = b->producer_id;
+    if (!p)
+        return origin == LOG_FROM_CLIENT_V2 && (b->attributes & BATCH_TRANSACTIONAL) && b->base_sequence != 0
+                   ? refuse(LOG_OUT_OF_ORDER_SEQUENCE, message,
+                            "Producer %lld is unknown here: it must begin with sequence 0, not %d", id,
+                            b->base_sequence)
+                   : LOG_OK; /* unknown, perhaps expired: any sequence starts it */
+    if (b->producer_epoch > p->epoch)
+        return b->base_sequence == 0 ? LOG_OK
+                                     : refuse(LOG_OUT_OF_ORDER_SEQUENCE, message,
+                                              "Invalid sequence number for new epoch %d of producer %lld: %d, must be "
+                                              "0 (current epoch %d)",
+                                              b->producer_epoch, id, b->base_sequence, p->epoch);
+    int32_t last = p->n ? p->batch[p->n - 1].last_seq : -1, next = last == INT32_MAX ? 0 : last + 1;
+    if (b->base_sequence != next)
+        return refuse(LOG_OUT_OF_ORDER_SEQUENCE, message,
+                      "Out of order sequence number for producer %lld: %d (incoming), %d (current end)", id,
+                      b->base_sequence, last);
+    return LOG_OK;
+}
+
+/* Duplicates first, then the epoch, then the sequence, then the transaction. */
+enum log_status producers_check(struct producers *t, enum log_origin origin, const struct batch *b,
+                                const struct producer_batch **duplicate, char message[160])
 {
     *duplicate = NULL;
     if (b->producer_id < 0)
         return LOG_OK;
-    struct producer *p = find(t, b->producer_id);
-    if (!p)
-        return LOG_OK; /* unknown, perhaps expired: any sequence starts it */
-    if (b->producer_epoch < p->epoch)
-        return refuse(LOG_INVALID_PRODUCER_EPOCH, message, "Invalid producer epoch", b, p->epoch);
-    if (b->producer_epoch > p->epoch)
-        return b->base_sequence == 0
-                   ? LOG_OK
-                   : refuse(LOG_OUT_OF_ORDER_SEQUENCE, message, "A new epoch must begin with sequence 0", b, -1);
-    for (int i = 0; i < p->n; i++)
+    struct producer *p = producers_find(t, b->producer_id);
+    bool transactional = b->attributes & BATCH_TRANSACTIONAL;
+    if (p && b->producer_epoch < p->epoch)
+        return refuse(LOG_INVALID_PRODUCER_EPOCH, message,
+                      "Epoch of producer %lld is %d, which is < the last seen epoch %d", (long long)b->producer_id,
+                      b->producer_epoch, p->epoch);
+    for (int i = 0; origin != LOG_FROM_COORDINATOR && p && p->epoch == b->producer_epoch && i < p->n; i++)
         if (p->batch[i].first_seq == b->base_sequence && p->batch[i].last_seq == last_sequence(b)) {
             *duplicate = &p->batch[i];
             return LOG_OK;
         }
-    int32_t last = p->batch[p->n - 1].last_seq;
-    int32_t next = last == INT32_MAX ? 0 : last + 1;
-    if (b->base_sequence != next)
-        return refuse(LOG_OUT_OF_ORDER_SEQUENCE, message, "Out of order sequence number", b, last);
+    enum log_status status = origin == LOG_FROM_COORDINATOR ? LOG_OK : check_sequence(p, origin, b, message);
+    if (status)
+        return status;
+    bool open = p && p->txn_first >= 0;
+    if (open && !transactional)
+        return refuse(LOG_INVALID_TXN_STATE, message, "Expected transactional write from producer %lld",
+                      (long long)b->producer_id);
+    if (!open && transactional && t->txns.n >= LIMIT_OPEN_TXNS)
+        return refuse(LOG_AGAIN, message, "More than %d transactions are open in this partition", (int)LIMIT_OPEN_TXNS);
     return LOG_OK;
 }
+
+/*
+ * With transaction version 2 the coordinator raises the epoch before the marker, so one that is not above the last seen is
+ * late; but the same marker again, after its transaction has ended, is only repeated (KAFKA-19999).
+ */
+enum log_status producers_check_marker(struct producers *t, const struct log_marker *m, char message[160])
+{
+    const struct producer *p = producers_find(t, m->producer_id);
+    if (!p)
+        return LOG_OK;
+    bool v2 = m->transaction_version >= 2, again = m->producer_epoch == p->epoch && p->txn_first < 0;
+    if (m->producer_epoch < p->epoch || (v2 && m->producer_epoch == p->epoch && !again))
+        return refuse(LOG_INVALID_PRODUCER_EPOCH, message,
+                      "Epoch of producer %lld is %d, which is %s the last seen epoch %d (TV%d)",
+                      (long long)m->producer_id, m->producer_epoch, v2 ? "<=" : "<", p->epoch, m->transaction_version);
+    if (m->coordinator_epoch < p->coordinator_epoch)
+        return refuse(LOG_TRANSACTION_COORDINATOR_FENCED, message,
+                      "Invalid coordinator epoch for producer %lld: %d (zombie), %d (current)",
+                      (long long)m->producer_id, m->coordinator_epoch, p->coordinator_epoch);
+    return LOG_OK;
+}
+
+/* -- accounting -------------------------------------------------------------------------------------------------------- */
 
 static void push(struct producer *p, struct producer_batch b)
 {
@@ -116,146 +171,103 @@ static void push(struct producer *p, struct producer_batch b)
     p->batch[p->n - 1] = b;
 }
 
-void producers_note(struct producers *t, const struct batch *b, int64_t now_ms)
+static void new_epoch(struct producer *p, int16_t epoch)
+{
+    if (p->epoch != epoch)
+        p->n = 0;
+    p->epoch = epoch;
+}
+
+/* The transaction that begins at `first`; offsets only grow, but for those that a snapshot brings in its own order. */
+static size_t txn_at(const struct producers *t, int64_t first)
+{
+    size_t lo = 0, hi = t->txns.n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (t->txns.p[mid].first_offset < first)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static void txn_begin(struct producers *t, struct producer *p, int64_t first)
+{
+    struct txn x = {first, p->id, -1};
+    size_t at = txn_at(t, first);
+    vec_push(&t->txns, x);
+    memmove(t->txns.p + at + 1, t->txns.p + at, (t->txns.n - 1 - at) * sizeof x);
+    t->txns.p[at] = x;
+    p->txn_first = first;
+}
+
+/* The first offset of an open transaction of another producer, or what follows the marker (Kafka's lastStableOffset). */
+static int64_t stable_without(const struct producers *t, int64_t id, int64_t marker)
+{
+    for (size_t i = 0; i < t->txns.n; i++)
+        if (t->txns.p[i].last_offset < 0 && t->txns.p[i].producer_id != id)
+            return t->txns.p[i].first_offset;
+    return marker + 1;
+}
+
+static bool note_marker(struct producers *t, struct producer *p, const struct batch *b, struct aborted *aborted)
+{
+    struct batch_marker m;
+    if (!batch_marker_parse(b, &m))
+        return false;
+    new_epoch(p, b->producer_epoch);
+    p->coordinator_epoch = m.coordinator_epoch;
+    if (p->txn_first < 0)
+        return false;
+    *aborted = (struct aborted){p->id, p->txn_first, b->base_offset, stable_without(t, p->id, b->base_offset)};
+    t->txns.p[txn_at(t, p->txn_first)].last_offset = b->base_offset;
+    t->ended++;
+    p->txn_first = -1;
+    return !m.commit;
+}
+
+bool producers_note(struct producers *t, const struct batch *b, int64_t now_ms, struct aborted *aborted)
 {
     if (b->producer_id < 0)
-        return;
+        return false;
     struct producer *p = make(t, b->producer_id, now_ms);
-    if (p->epoch != b->producer_epoch)
-        p->n = 0;
-    p->epoch = b->producer_epoch;
+    p->last_ms = b->max_timestamp > now_ms ? b->max_timestamp : now_ms;
+    if (b->attributes & BATCH_CONTROL)
+        return note_marker(t, p, b, aborted);
+    new_epoch(p, b->producer_epoch);
     push(p, (struct producer_batch){b->base_sequence, last_sequence(b), b->base_offset + b->last_offset_delta,
-                                    b->max_timestamp > now_ms ? b->max_timestamp : now_ms, b->last_offset_delta});
+                                    p->last_ms, b->last_offset_delta});
+    if ((b->attributes & BATCH_TRANSACTIONAL) && p->txn_first < 0)
+        txn_begin(t, p, b->base_offset);
+    return false;
 }
 
-/*
- * The snapshot, version 1: i16 version, u32 CRC-32C of what follows it, i32 count, then per producer i64 id, i16 epoch,
- * i32 last sequence, i64 last offset, i32 offset delta, i64 timestamp, i32 coordinator epoch (-1), i64 first offset of
- * the open transaction (-1). Kafka keeps one batch per producer here, and so do we.
- */
-enum err producers_save(struct producers *t, const char *dir, int64_t offset, int64_t now_ms, struct fault *f)
+void producers_settle(struct producers *t, int64_t high_watermark)
 {
-    char path[LOG_PATH];
-    struct buf b = {0};
-    uint32_t count = 0;
-    snprintf(path, sizeof path, "%s/%020lld.snapshot", dir, (long long)offset);
-    buf_fill(&b, 0, SNAPSHOT_HEAD);
-    for (size_t i = 0; i < t->cap; i++) {
-        const struct producer *p = &t->slots[i];
-        if (p->id < 0)
-            continue;
-        const struct producer_batch *last = &p->batch[p->n - 1];
-        if (last->timestamp_ms < now_ms - PRODUCER_EXPIRY_MS)
-            continue;
-        count++;
-        buf_u64be(&b, (uint64_t)p->id);
-        buf_u16be(&b, (uint16_t)p->epoch);
-        buf_u32be(&b, (uint32_t)last->last_seq);
-        buf_u64be(&b, (uint64_t)last->last_offset);
-        buf_u32be(&b, (uint32_t)last->offset_delta);
-        buf_u64be(&b, (uint64_t)last->timestamp_ms);
-        buf_u32be(&b, (uint32_t)-1);
-        buf_u64be(&b, (uint64_t)-1);
+    size_t to = 0;
+    if (!t->ended)
+        return;
+    for (size_t i = 0; i < t->txns.n; i++) {
+        struct txn x = t->txns.p[i];
+        if (x.last_offset < 0 || x.last_offset >= high_watermark)
+            t->txns.p[to++] = x;
+        else
+            t->ended--;
     }
-    if (b.bad) {
-        buf_free(&b);
-        return FAULT(f, ERR_NOMEM, {"what", "a producer snapshot"});
-    }
-    b.p[1] = SNAPSHOT_VERSION;
-    put_u32be(b.p + 6, count);
-    put_u32be(b.p + 2, crc32c(0, b.p + 6, b.n - 6));
-    struct os_file *file;
-    enum err e = os_open(&file, path, OS_RDWR | OS_CREATE | OS_TRUNC, f);
-    if (!e) {
-        e = os_pwrite(file, b.p, b.n, 0, f);
-        os_close(file);
-    }
-    buf_free(&b);
-    return e;
+    t->txns.n = to;
 }
 
-static bool whole(const char *p, size_t n)
+int64_t producers_unstable(const struct producers *t)
 {
-    return n >= SNAPSHOT_HEAD && p[0] == 0 && p[1] == SNAPSHOT_VERSION && get_u32be(p + 2) == crc32c(0, p + 6, n - 6) &&
-           (n - SNAPSHOT_HEAD) / SNAPSHOT_ENTRY == get_u32be(p + 6) && (n - SNAPSHOT_HEAD) % SNAPSHOT_ENTRY == 0;
+    return t->txns.n ? t->txns.p[0].first_offset : INT64_MAX;
 }
 
-static void take(struct producers *t, const char *p, size_t n)
+void producers_restore(struct producers *t, const struct producer *p)
 {
-    for (const char *at = p + SNAPSHOT_HEAD; at < p + n; at += SNAPSHOT_ENTRY) {
-        int64_t id = (int64_t)get_u64be(at), ts = (int64_t)get_u64be(at + 26);
-        int32_t last = (int32_t)get_u32be(at + 10), delta = (int32_t)get_u32be(at + 22);
-        if (id < 0)
-            continue;
-        struct producer *slot_of = make(t, id, ts);
-        slot_of->epoch = (int16_t)((unsigned char)at[8] << 8 | (unsigned char)at[9]);
-        int32_t first = (int32_t)(((int64_t)last - delta) & INT32_MAX);
-        push(slot_of, (struct producer_batch){first, last, (int64_t)get_u64be(at + 14), ts, delta});
-    }
-}
-
-struct snapshot_list {
-    VEC(int64_t) offsets;
-};
-
-static enum err note_snapshot(void *arg, const char *name)
-{
-    struct snapshot_list *list = arg;
-    struct str s = str_of(name);
-    int64_t offset;
-    if (s.n == 29 && str_ends(s, STR(".snapshot")) && str_to_i64(str_sub(s, 0, 20), &offset))
-        vec_push(&list->offsets, offset);
-    return ERR_OK;
-}
-
-static void snapshot_path(char out[LOG_PATH], const char *dir, int64_t offset)
-{
-    snprintf(out, LOG_PATH, "%s/%020lld.snapshot", dir, (long long)offset);
-}
-
-enum err producers_load(struct producers *t, const char *dir, int64_t limit, int64_t log_start, int64_t *offset,
-                        struct fault *f)
-{
-    struct snapshot_list list = {0};
-    enum err e = os_list(dir, note_snapshot, &list, f);
-    *offset = log_start;
-    for (bool found = false; !e && !found;) { /* the newest first; a torn one is passed over */
-        int64_t best = -1;
-        size_t at = 0;
-        for (size_t i = 0; i < list.offsets.n; i++)
-            if (list.offsets.p[i] > best && list.offsets.p[i] <= limit) {
-                best = list.offsets.p[i];
-                at = i;
-            }
-        if (best < log_start)
-            break;
-        char path[LOG_PATH], *p = NULL;
-        size_t n = 0;
-        snapshot_path(path, dir, best);
-        e = os_read_file(path, SNAPSHOT_LIMIT, &p, &n, f);
-        found = !e && whole(p, n);
-        if (found) {
-            take(t, p, n);
-            *offset = best;
-        }
-        list.offsets.p[at] = -1;
-        free(p);
-    }
-    vec_free(&list.offsets);
-    return e;
-}
-
-enum err producers_prune(const char *dir, int64_t keep, int64_t limit, struct fault *f)
-{
-    struct snapshot_list list = {0};
-    enum err e = os_list(dir, note_snapshot, &list, f);
-    for (size_t i = 0; !e && i < list.offsets.n; i++) {
-        int64_t offset = list.offsets.p[i];
-        char path[LOG_PATH];
-        snapshot_path(path, dir, offset);
-        if (offset < keep || offset > limit)
-            e = os_unlink(path, f);
-    }
-    vec_free(&list.offsets);
-    return e;
+    struct producer *to = make(t, p->id, p->last_ms);
+    *to = *p;
+    to->txn_first = -1;
+    if (p->txn_first >= 0)
+        txn_begin(t, to, p->txn_first);
 }

@@ -70,7 +70,7 @@ struct str log_slice_bytes(const struct log_slice *s)
 /* Where to read: a segment (with a reference) and a position at or before the batch that holds the offset. */
 struct place {
     struct segment *segment;
-    int64_t offset, end; /* wanted; the high watermark */
+    int64_t offset, end; /* wanted; the high watermark, or the last stable offset */
     uint64_t position, size;
     int64_t next_base; /* base offset of the next segment, or -1 */
     bool known;        /* the position is right; else the index is to be asked */
@@ -90,17 +90,17 @@ static struct segment *holder(struct log_partition *p, int64_t offset, int64_t *
     return p->segments.p[lo];
 }
 
-static enum log_status find_place(struct log_partition *p, int64_t offset, struct place *at)
+static enum log_status find_place(struct log_partition *p, int64_t offset, unsigned flags, struct place *at)
 {
     enum log_status status = LOG_OK;
     *at = (struct place){.offset = offset};
     os_mutex_lock(p->lock);
-    at->end = p->high_watermark;
+    at->end = flags & LOG_READ_COMMITTED ? partition_last_stable(p) : p->high_watermark;
     if (p->deleted)
         status = LOG_UNKNOWN_TOPIC;
     else if (offset < p->log_start || offset > p->log_end)
         status = p->failed ? LOG_STORAGE_ERROR : LOG_OFFSET_OUT_OF_RANGE;
-    else if (offset < p->high_watermark && p->segments.n) {
+    else if (offset < at->end && p->segments.n) {
         struct segment *s = at->segment = holder(p, offset, &at->next_base);
         s->refs++;
         at->size = s->size;
@@ -234,16 +234,17 @@ static enum log_status read_segment(struct log_partition *p, struct place *at, s
     return status;
 }
 
-enum log_status log_read(struct log_partition *p, int64_t offset, size_t max_bytes, bool at_least_one, bool nowait,
+enum log_status log_read(struct log_partition *p, int64_t offset, size_t max_bytes, bool at_least_one, unsigned flags,
                          struct log_slice **out)
 {
     *out = NULL;
     for (;;) { /* more than one segment only where compaction left none of its offsets */
         struct place at;
-        enum log_status status = find_place(p, offset, &at);
+        enum log_status status = find_place(p, offset, flags, &at);
         if (status || !at.segment)
             return status;
-        struct wish w = {max_bytes < CLASS_LEAST ? CLASS_LEAST : max_bytes, max_bytes, at_least_one, nowait};
+        struct wish w = {max_bytes < CLASS_LEAST ? CLASS_LEAST : max_bytes, max_bytes, at_least_one,
+                         flags & LOG_READ_NOWAIT};
         status = read_segment(p, &at, &w, out);
         bool through = at.position >= at.size;
         segment_release(p, at.segment);

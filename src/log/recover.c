@@ -18,7 +18,7 @@ enum { SCAN_BYTES = 1 << 20, BATCH_LIMIT = 1 << 30, JOURNAL_LIMIT = 1 << 30 };
 /* -- one partition ------------------------------------------------------------------------------------------------------ */
 
 struct offsets_list {
-    VEC(int64_t) base;
+    VEC(int64_t) base, aborted; /* of NNN.log, of NNN.txnindex */
 };
 
 static enum err note_segment(void *arg, const char *name)
@@ -26,8 +26,12 @@ static enum err note_segment(void *arg, const char *name)
     struct offsets_list *list = arg;
     struct str s = str_of(name);
     int64_t offset;
-    if (s.n == 24 && str_ends(s, STR(".log")) && str_to_i64(str_sub(s, 0, 20), &offset) && offset >= 0)
+    if (s.n < 24 || !str_to_i64(str_sub(s, 0, 20), &offset) || offset < 0)
+        return ERR_OK;
+    if (str_eqz(str_sub(s, 20, s.n), ".log"))
         vec_push(&list->base, offset);
+    else if (str_eqz(str_sub(s, 20, s.n), ".txnindex"))
+        vec_push(&list->aborted, offset);
     return ERR_OK;
 }
 
@@ -43,7 +47,9 @@ struct scan {
     int64_t until;  /* stop at this offset (INT64_MAX: run on) */
     bool check_crc; /* from `trusted` on */
     int64_t trusted;
-    bool index; /* rebuild the indexes */
+    bool index;           /* rebuild the indexes */
+    int64_t aborted_from; /* and the transaction index, from this offset on */
+    struct producers *producers;
     int64_t producers_from;
     int64_t now_ms;
     uint64_t position; /* in: where to begin; out: the end of what is good */
@@ -73,8 +79,10 @@ static size_t scan_bytes(struct scan *c, const char *p, size_t n, size_t *need)
             return at;
         if (c->index)
             segment_note(c->s, &b, c->position + at);
-        if (b.base_offset >= c->producers_from)
-            producers_note(&c->p->producers, &b, c->now_ms);
+        struct aborted aborted;
+        if (b.base_offset >= c->producers_from && producers_note(c->producers, &b, c->now_ms, &aborted) &&
+            b.base_offset >= c->aborted_from)
+            segment_abort(c->s, &aborted);
         c->next = b.base_offset + b.last_offset_delta + 1;
         at += b.all.n;
     }
@@ -131,10 +139,13 @@ static enum err open_segments(struct log_partition *p, int64_t recovery_point, b
             p->dir_dirty = true;
             continue;
         }
+        for (size_t k = 0; k < list.aborted.n; k++)
+            s->has_aborted = s->has_aborted || list.aborted.p[k] == s->base_offset;
         vec_push(&p->segments, s);
         STAT_ADD(p->log, segments, 1);
     }
     vec_free(&list.base);
+    vec_free(&list.aborted);
     return e;
 }
 
@@ -149,8 +160,14 @@ static enum err load_producers(struct log_partition *p, int64_t recovery_point, 
         int64_t end = p->segments.p[i + 1]->base_offset;
         if (end <= *from)
             continue;
-        struct scan c = {
-            .p = p, .s = s, .until = end, .producers_from = *from, .now_ms = os_now_ms(), .next = s->base_offset};
+        struct scan c = {.p = p,
+                         .s = s,
+                         .until = end,
+                         .producers_from = *from,
+                         .now_ms = os_now_ms(),
+                         .next = s->base_offset,
+                         .producers = &p->producers,
+                         .aborted_from = INT64_MAX};
         e = scan_segment(&c, f);
         if (!e && c.damaged)
             os_log(OS_ERROR, "log", "%s: damage at %lld", p->name, (long long)c.next);
@@ -180,7 +197,9 @@ static enum err open_active_clean(struct log_partition *p, int64_t recovery_poin
     struct scan c = {.p = p,
                      .s = s,
                      .until = recovery_point,
+                     .producers = &p->producers,
                      .producers_from = producers_from,
+                     .aborted_from = INT64_MAX,
                      .now_ms = os_now_ms(),
                      .next = s->base_offset};
     if (producers_from >= recovery_point && s->index.n) {
@@ -205,7 +224,9 @@ static enum err open_active_crashed(struct log_partition *p, int64_t recovery_po
                      .now_ms = os_now_ms(),
                      .next = s->base_offset,
                      .until = keep_tail ? INT64_MAX : recovery_point,
+                     .producers = &p->producers,
                      .producers_from = producers_from,
+                     .aborted_from = INT64_MAX,
                      .check_crc = keep_tail,
                      .trusted = recovery_point};
     enum err e = scan_segment(&c, f);
@@ -225,6 +246,58 @@ static enum err open_active_crashed(struct log_partition *p, int64_t recovery_po
     s->size = s->reserved = c.position;
     s->dirty = true;
     return ERR_OK;
+}
+
+/* -- the transaction indexes: right up to the recovery point, as the checkpoint synced them; replay adds what follows -- */
+
+/* One is damaged: all of them once more, from the segments. Written in place: a checksum says when it was broken off. */
+static enum err rebuild_aborted(struct log_partition *p, struct fault *f)
+{
+    struct producers scratch = {0};
+    enum err e = ERR_OK;
+    os_log(OS_WARN, "log", "%s: making its transaction indexes anew", p->name);
+    for (size_t i = 0; !e && i < p->segments.n; i++) {
+        struct segment *s = p->segments.p[i];
+        bool closed = i + 1 < p->segments.n;
+        s->aborted.n = s->aborted_written = 0;
+        struct scan c = {.p = p,
+                         .s = s,
+                         .until = closed ? p->segments.p[i + 1]->base_offset : p->log_end,
+                         .producers = &scratch,
+                         .now_ms = os_now_ms(),
+                         .next = s->base_offset};
+        e = scan_segment(&c, f);
+        if (!e && c.damaged)
+            os_log(OS_ERROR, "log", "%s: damage at %lld, aborted transactions behind it are not known", p->name,
+                   (long long)c.next);
+        if (!e)
+            e = segment_flush_aborted(s, closed, f);
+        if (!e)
+            e = segment_sync_aborted(s, f);
+        if (closed)
+            vec_free(&s->aborted);
+    }
+    p->dir_dirty = true;
+    producers_free(&scratch);
+    return e;
+}
+
+static enum err recover_aborted(struct log_partition *p, int64_t recovery_point, bool keep_tail, struct fault *f)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && !keep_tail && i < p->segments.n; i++) {
+        struct segment *s = p->segments.p[i];
+        struct aborted *entries = NULL;
+        size_t n;
+        if (!s->has_aborted)
+            continue;
+        if (s->closed)
+            e = segment_read_aborted(s, true, INT64_MAX, &entries, &n, f);
+        else
+            e = segment_load_aborted(s, recovery_point, f);
+        free(entries);
+    }
+    return e == ERR_CORRUPT || (keep_tail && !e) ? rebuild_aborted(p, f) : e;
 }
 
 /* Is this directory the partition's, and not that of a deleted topic of the same name? */
@@ -301,8 +374,9 @@ static enum err recover_partition(struct log_partition *p, const struct recovery
         e = load_producers(p, recovery_point, &producers_from, f);
     if (e)
         return e;
-    return clean ? open_active_clean(p, recovery_point, producers_from, f)
-                 : open_active_crashed(p, recovery_point, producers_from, keep_tail, f);
+    e = clean ? open_active_clean(p, recovery_point, producers_from, f)
+              : open_active_crashed(p, recovery_point, producers_from, keep_tail, f);
+    return e ? e : recover_aborted(p, recovery_point, keep_tail, f);
 }
 
 /* -- the journal --------------------------------------------------------------------------------------------------------- */
@@ -550,6 +624,7 @@ static void raise_all(struct log *l)
     size_t n = log_all_partitions(l, &all);
     for (size_t i = 0; i < n; i++) {
         all[i]->high_watermark = all[i]->log_end;
+        producers_settle(&all[i]->producers, all[i]->log_end);
         log_partition_release(all[i]);
     }
     free(all);

@@ -6,7 +6,7 @@
  * Formats (Kafka's): .log is the batches, one after another. .index has 8-byte entries: i32 offset relative to the base
  * (the last offset of a batch), i32 position of that batch. .timeindex has 12-byte entries: i64 largest timestamp so far,
  * i32 relative last offset of the batch that has it. All big-endian. An entry is made for the first batch after every
- * 4096 bytes; rolling adds a last time entry. Files are never preallocated: a zero tail is damage to Kafka's tools.
+ * 4096 bytes; rolling adds a last time entry. .txnindex: txnindex.c. Files are never preallocated: a zero tail is damage to Kafka's tools.
  */
 enum { INDEX_ENTRY = 8, TIME_ENTRY = 12, RESERVE_LEAST = 64 << 10, RESERVE_MOST = 8 << 20 };
 
@@ -38,6 +38,9 @@ enum err segment_open(struct segment **out, const char *dir, int64_t base_offset
             e = os_open(&file, path, OS_RDWR | OS_CREATE | OS_TRUNC, f);
             os_close(file);
         }
+        file_name(s, ".txnindex", path);
+        if (!e && (e = os_unlink(path, f)) == ERR_NOTFOUND)
+            e = ERR_OK;
     }
     if (e) {
         segment_free(s);
@@ -53,6 +56,7 @@ void segment_free(struct segment *s)
     os_close(s->file);
     vec_free(&s->index);
     vec_free(&s->times);
+    vec_free(&s->aborted);
     free(s);
 }
 
@@ -168,7 +172,9 @@ enum err segment_sync_index(struct segment *s, struct fault *f)
 {
     struct buf none = {0};
     enum err e = append_file(s, ".index", &none, UINT64_MAX, true, f);
-    return e ? e : append_file(s, ".timeindex", &none, UINT64_MAX, true, f);
+    if (!e)
+        e = append_file(s, ".timeindex", &none, UINT64_MAX, true, f);
+    return e ? e : segment_sync_aborted(s, f);
 }
 
 /* A whole index file, malloc'ed; a trailing part of an entry is not counted. */
@@ -293,9 +299,9 @@ enum err segment_time_offset(struct segment *s, int64_t ts_ms, int64_t *offset, 
 
 enum err segment_unlink(struct segment *s, struct fault *f)
 {
-    static const char *const EXT[] = {".log", ".index", ".timeindex"};
+    static const char *const EXT[] = {".log", ".index", ".timeindex", ".txnindex"};
     char path[LOG_PATH];
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         file_name(s, EXT[i], path);
         enum err e = os_unlink(path, f);
         if (e && e != ERR_NOTFOUND)

@@ -56,7 +56,7 @@ enum log_status log_offset_for_time(struct log_partition *p, int64_t ts_ms, int6
     while (at >= 0) {
         struct log_slice *slice;
         struct batch b;
-        enum log_status status = log_read(p, at, STEP_BYTES, true, false, &slice);
+        enum log_status status = log_read(p, at, STEP_BYTES, true, 0, &slice);
         if (status || !slice)
             return status == LOG_OFFSET_OUT_OF_RANGE ? LOG_OK : status;
         struct str rest = log_slice_bytes(slice);
@@ -97,7 +97,7 @@ enum log_status log_max_timestamp(struct log_partition *p, int64_t *offset, int6
     for (int64_t at = o.log_start; at < o.high_watermark;) {
         struct log_slice *slice;
         struct batch b;
-        status = log_read(p, at, STEP_BYTES, true, false, &slice);
+        status = log_read(p, at, STEP_BYTES, true, 0, &slice);
         if (status || !slice)
             return status;
         for (struct str rest = log_slice_bytes(slice); rest.n; rest = str_sub(rest, b.all.n, rest.n)) {

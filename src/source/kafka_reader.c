@@ -147,7 +147,7 @@ static enum err open_partition(struct reader *r, struct fault *f)
 static enum err next_slice(struct reader *r, struct fault *f)
 {
     slice_done(r);
-    enum log_status status = log_read(r->partition, r->next, SLICE_BYTES, true, false, &r->slice);
+    enum log_status status = log_read(r->partition, r->next, SLICE_BYTES, true, 0, &r->slice);
     if (status == LOG_CORRUPT_MESSAGE)
         return corrupt(r, "a record batch is damaged", f);
     if (status || !r->slice)

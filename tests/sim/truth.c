@@ -117,7 +117,7 @@ static void walk_partition(struct walk *w, struct log_partition *p)
 {
     struct log_slice *s;
     for (;;) {
-        enum log_status status = log_read(p, w->next, 1 + sim_random(20000), true, false, &s);
+        enum log_status status = log_read(p, w->next, 1 + sim_random(20000), true, 0, &s);
         if (status)
             complain(w->t, "reading at %lld: status %d", (long long)w->next, status);
         if (status || !s)
