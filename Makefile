@@ -18,7 +18,8 @@ CFLAGS := -std=gnu17 -D_GNU_SOURCE -DPENSTOCK_VERSION='"$(VERSION)"' $(OPT) -g -
 CPPFLAGS := -Isrc -Ispec -I$(B)/gen -MMD -MP
 LDFLAGS := -pthread $(SANFLAGS)
 # One file is the product: static wherever Debian has the archive.
-STATIC_LIBS := -lnghttp2 -lprotobuf-c -lzstd -llz4 -lsnappy -lz -lcrypto -lpcre2-8 -ledit -lbsd -lmd -ltinfo
+# librdkafka: its Kerberos (Cyrus SASL) stays out, src/foreign/no_sasl.c says why.
+STATIC_LIBS := -lrdkafka -lssl -lnghttp2 -lprotobuf-c -lzstd -llz4 -lsnappy -lz -lcrypto -lpcre2-8 -ledit -lbsd -lmd -ltinfo
 LDLIBS := -Wl,-Bstatic $(STATIC_LIBS) -lstdc++ -Wl,-Bdynamic -lm -ldl
 
 PROTOS := $(shell find spec/connect -name '*.proto' | sort)

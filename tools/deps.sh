@@ -4,7 +4,7 @@
 set -euo pipefail
 case "${1:-build}" in
 build) want="gcc libc6-dev make pkg-config protobuf-c-compiler libprotobuf-c-dev libnghttp2-dev libzstd-dev liblz4-dev
-libsnappy-dev zlib1g-dev libssl-dev libpcre2-dev libedit-dev libbsd-dev libmd-dev libncurses-dev g++ tzdata" ;;
+libsnappy-dev zlib1g-dev libssl-dev librdkafka-dev libpcre2-dev libedit-dev libbsd-dev libmd-dev libncurses-dev g++ tzdata" ;;
 lint) want="clang clang-tidy clang-format python3" ;;
 fuzz) want="clang libclang-rt-14-dev" ;;
 clients) want="kcat librdkafka-dev python3 python3-venv jq sqlite3 npm openjdk-17-jre-headless maven curl" ;;
