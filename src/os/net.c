@@ -1,6 +1,6 @@
 #include "os/net.h"
 
-#include "os/os.h"
+#include "os/os_int.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -91,6 +91,8 @@ static int listen_on(const struct addrinfo *a)
 /* Without a host name IPv6's wildcard comes first, which takes IPv4 too; where the kernel has no IPv6, IPv4's. */
 enum err net_listen(const char *host, uint16_t port, int *fd, struct fault *f)
 {
+    if (os_twin)
+        return os_twin->net_listen(host, port, fd, f);
     struct addrinfo *list, *a;
     enum err e = resolve(host, port, AI_PASSIVE, &list, f);
     int saved = EADDRNOTAVAIL;
@@ -120,6 +122,8 @@ enum err net_listen(const char *host, uint16_t port, int *fd, struct fault *f)
 
 enum err net_accept(int listen_fd, int *fd, struct fault *f)
 {
+    if (os_twin)
+        return os_twin->net_accept(listen_fd, fd, f);
     int one = 1;
 
     for (;;) {
@@ -182,6 +186,8 @@ static int connect_to(const struct addrinfo *a, int timeout_ms, int *fd)
 
 enum err net_connect(const char *host, uint16_t port, int timeout_ms, int *fd, struct fault *f)
 {
+    if (os_twin)
+        return os_twin->net_connect(host, port, timeout_ms, fd, f);
     struct addrinfo *list, *a;
     int problem = EADDRNOTAVAIL;
     char what[300];
@@ -200,6 +206,8 @@ enum err net_connect(const char *host, uint16_t port, int timeout_ms, int *fd, s
 
 enum err net_read(int fd, void *p, size_t cap, size_t *n, struct fault *f)
 {
+    if (os_twin)
+        return os_twin->net_read(fd, p, cap, n, f);
     for (;;) {
         ssize_t got = read(fd, p, cap);
 
@@ -216,6 +224,8 @@ enum err net_read(int fd, void *p, size_t cap, size_t *n, struct fault *f)
 
 enum err net_writev(int fd, const struct str *parts, size_t count, size_t *n, struct fault *f)
 {
+    if (os_twin)
+        return os_twin->net_writev(fd, parts, count, n, f);
     struct iovec v[WRITEV_PARTS];
     struct msghdr m = {.msg_iov = v};
 
@@ -239,13 +249,18 @@ enum err net_writev(int fd, const struct str *parts, size_t count, size_t *n, st
 
 void net_close(int fd)
 {
-    if (fd >= 0)
+    if (fd >= 0 && os_twin)
+        os_twin->net_close(fd);
+    else if (fd >= 0)
         close(fd);
 }
 
 void net_shutdown_write(int fd)
 {
-    shutdown(fd, SHUT_WR);
+    if (os_twin)
+        os_twin->net_shutdown_write(fd);
+    else
+        shutdown(fd, SHUT_WR);
 }
 
 /* A v4 address that came in through a v6 socket is shown as what the client typed. */
@@ -270,6 +285,10 @@ static void address_text(const struct sockaddr_storage *ss, char host[64], uint1
 
 void net_local(int fd, char host[64], uint16_t *port)
 {
+    if (os_twin) {
+        os_twin->net_address(fd, false, host, port);
+        return;
+    }
     struct sockaddr_storage ss = {0};
     socklen_t n = sizeof ss;
 
@@ -279,6 +298,10 @@ void net_local(int fd, char host[64], uint16_t *port)
 
 void net_peer(int fd, char host[64], uint16_t *port)
 {
+    if (os_twin) {
+        os_twin->net_address(fd, true, host, port);
+        return;
+    }
     struct sockaddr_storage ss = {0};
     socklen_t n = sizeof ss;
 
@@ -288,6 +311,8 @@ void net_peer(int fd, char host[64], uint16_t *port)
 
 int net_poller(void)
 {
+    if (os_twin)
+        return os_twin->net_poller();
     int fd = epoll_create1(EPOLL_CLOEXEC);
 
     if (fd < 0)
@@ -297,6 +322,10 @@ int net_poller(void)
 
 void net_poll_set(int poller, int fd, unsigned want, void *arg, bool add)
 {
+    if (os_twin) {
+        os_twin->net_poll_set(poller, fd, want, arg, add);
+        return;
+    }
     struct epoll_event e = {.events = want, .data.ptr = arg};
 
     epoll_ctl(poller, add ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &e);
@@ -304,11 +333,16 @@ void net_poll_set(int poller, int fd, unsigned want, void *arg, bool add)
 
 void net_poll_del(int poller, int fd)
 {
-    epoll_ctl(poller, EPOLL_CTL_DEL, fd, NULL);
+    if (os_twin)
+        os_twin->net_poll_del(poller, fd);
+    else
+        epoll_ctl(poller, EPOLL_CTL_DEL, fd, NULL);
 }
 
 int net_poll_wait(int poller, struct net_event *events, int cap, int timeout_ms)
 {
+    if (os_twin)
+        return os_twin->net_poll_wait(poller, events, cap, timeout_ms);
     struct epoll_event e[256];
     int n = epoll_wait(poller, e, cap < 256 ? cap : 256, timeout_ms);
 
@@ -322,6 +356,8 @@ int net_poll_wait(int poller, struct net_event *events, int cap, int timeout_ms)
 
 int net_wakeup(void)
 {
+    if (os_twin)
+        return os_twin->net_wakeup();
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
     if (fd < 0)
@@ -331,6 +367,10 @@ int net_wakeup(void)
 
 void net_wakeup_signal(int fd)
 {
+    if (os_twin) {
+        os_twin->net_wakeup_signal(fd);
+        return;
+    }
     uint64_t one = 1;
     ssize_t rc;
 
@@ -341,6 +381,10 @@ void net_wakeup_signal(int fd)
 
 void net_wakeup_clear(int fd)
 {
+    if (os_twin) {
+        os_twin->net_wakeup_clear(fd);
+        return;
+    }
     uint64_t count;
     ssize_t rc;
 

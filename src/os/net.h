@@ -3,7 +3,8 @@
  *
  * Plain wrappers: non-blocking stream sockets (TCP over IPv4/IPv6), epoll, eventfd. Addresses are "host:port" texts;
  * port 0 lets the kernel choose (net_local says which). A file descriptor is an int here and nowhere else is read or
- * written except through these calls, so that a simulated network can take their place.
+ * written except through these calls, so that the simulated network of os/sim.h takes their place in a test: there bytes
+ * are late, come in pieces, and connections are cut or go silent, by the seed.
  */
 #ifndef PENSTOCK_OS_NET_H
 #define PENSTOCK_OS_NET_H

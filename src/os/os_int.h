@@ -8,6 +8,7 @@
 #ifndef PENSTOCK_OS_OS_INT_H
 #define PENSTOCK_OS_OS_INT_H
 
+#include "os/net.h"
 #include "os/os.h"
 
 struct os_twin {
@@ -44,6 +45,21 @@ struct os_twin {
     void (*cond_signal)(struct os_cond *c, bool all);
     void (*random)(void *p, size_t n);
     void (*die)(const char *message);
+    enum err (*net_listen)(const char *host, uint16_t port, int *fd, struct fault *f);
+    enum err (*net_accept)(int listen_fd, int *fd, struct fault *f);
+    enum err (*net_connect)(const char *host, uint16_t port, int timeout_ms, int *fd, struct fault *f);
+    enum err (*net_read)(int fd, void *p, size_t cap, size_t *n, struct fault *f);
+    enum err (*net_writev)(int fd, const struct str *parts, size_t count, size_t *n, struct fault *f);
+    void (*net_close)(int fd);
+    void (*net_shutdown_write)(int fd);
+    void (*net_address)(int fd, bool peer, char host[64], uint16_t *port);
+    int (*net_poller)(void);
+    void (*net_poll_set)(int poller, int fd, unsigned want, void *arg, bool add);
+    void (*net_poll_del)(int poller, int fd);
+    int (*net_poll_wait)(int poller, struct net_event *events, int cap, int timeout_ms);
+    int (*net_wakeup)(void);
+    void (*net_wakeup_signal)(int fd);
+    void (*net_wakeup_clear)(int fd);
 };
 extern const struct os_twin *os_twin;
 

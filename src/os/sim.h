@@ -3,6 +3,7 @@
  * number, and of all threads one runs at a time, so that a run is a function of its seed.
  *
  *   log, broker, query ──▶ os_*() ──▶ sim: disk ── power cut at operation N ──▶ image of what survived
+ *                                          network ─ bytes late, in pieces, connections cut or silent
  *                                          clock ── moves when everybody waits
  *                                          threads ─ a baton, handed on by the seed at each call that may block
  *
@@ -13,7 +14,7 @@
  *
  * A power cut ends the process in the middle of whatever it does: `on_cut` is called with the surviving image, then
  * _exit(0). A test forks per seed: a child runs to the cut, another loads the image, recovers and checks.
- * What it is not: it has no network (the broker is driven through its frames) and does not model a disk that lies.
+ * What it is not: it does not model a disk that lies.
  */
 #ifndef PENSTOCK_OS_SIM_H
 #define PENSTOCK_OS_SIM_H
@@ -41,6 +42,35 @@ void sim_cut_in_dir_syncs(uint64_t n);
 void sim_cut_at_site(const char *site, uint64_t n);
 void sim_capacity(uint64_t bytes);
 void sim_kill_instead(bool kill);
+
+/* -- the network: one machine's sockets; who connects shares the process with who listens. What becomes of pieces: */
+struct sim_network {
+    int64_t delay_ns;      /* one way; a connection's own lies between 0 and twice this */
+    int64_t jitter_ns;     /* more or less per piece, never out of order */
+    uint64_t bytes_per_s;  /* 0: no limit */
+    size_t window_bytes;   /* under way or unread in one direction; 0: 256 KiB */
+    uint32_t stall_one_in; /* a piece is late by up to stall_ns */
+    int64_t stall_ns;
+    uint32_t cut_one_in;           /* of pieces and of connects: reset, refused */
+    uint32_t silence_one_in;       /* of pieces and of connects: from then on nothing arrives, and nobody is told */
+    uint32_t no_descriptor_one_in; /* of accepts: ERR_LIMIT */
+    uint32_t interrupt_one_in;     /* of waits for readiness: woken by nothing */
+    bool pieces;                   /* reads and writes are partial now and then */
+};
+/* From now on. All zero, as at the start: nothing is late and nothing is lost. */
+void sim_network(const struct sim_network *n);
+/* Of the connections that are open one in n is reset, or goes silent (half-open for whoever thinks of it as open). */
+void sim_net_break(uint32_t one_in, bool silently);
+struct sim_net_stats {
+    uint64_t connections, cuts, silences;
+};
+struct sim_net_stats sim_net_stats(void);
+
+/* -- the clock and the run */
+/* Set the wall clock forwards or backwards; the monotonic one goes on. */
+void sim_set_clock(int64_t by_ms);
+/* Of everything that was decided so far: equal in two runs of a seed. */
+uint64_t sim_trace_hash(void);
 /* A number below n (n > 0) from the run's seed: for the workload's choices. */
 uint64_t sim_random(uint64_t n);
 /* Flip a bit of a file's byte, on the platter and in memory: damage at rest. False when there is no such byte. */

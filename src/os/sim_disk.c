@@ -32,6 +32,24 @@ uint64_t sim_random(uint64_t n)
     return (next_random() >> 11) % n;
 }
 
+bool sim_chance(uint32_t one_in)
+{
+    return one_in && sim_random(one_in) == 0;
+}
+
+static uint64_t trace;
+
+void sim_trace(uint64_t fact)
+{
+    trace = (trace ^ fact) * 0x9e3779b97f4a7c15u;
+    trace ^= trace >> 29;
+}
+
+uint64_t sim_trace_hash(void)
+{
+    return trace;
+}
+
 static void random_bytes(void *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -133,6 +151,7 @@ void sim_node_synced(struct node *n)
 static void operation(void)
 {
     ops++;
+    sim_trace(ops);
     if (sim_o.cut_at && ops >= sim_o.cut_at)
         sim_cut();
     sim_may_switch();
@@ -547,6 +566,21 @@ static const struct os_twin TWIN = {
     .cond_signal = simt_cond_signal,
     .random = random_bytes,
     .die = die,
+    .net_listen = simn_listen,
+    .net_accept = simn_accept,
+    .net_connect = simn_connect,
+    .net_read = simn_read,
+    .net_writev = simn_writev,
+    .net_close = simn_close,
+    .net_shutdown_write = simn_shutdown_write,
+    .net_address = simn_address,
+    .net_poller = simn_poller,
+    .net_poll_set = simn_poll_set,
+    .net_poll_del = simn_poll_del,
+    .net_poll_wait = simn_poll_wait,
+    .net_wakeup = simn_wakeup,
+    .net_wakeup_signal = simn_wakeup_signal,
+    .net_wakeup_clear = simn_wakeup_clear,
 };
 
 void sim_start(const struct sim_options *o)

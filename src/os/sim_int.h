@@ -1,4 +1,4 @@
-/* sim_int: what sim_disk.c, sim_image.c and sim_thread.c share. */
+/* sim_int: what sim_disk.c, sim_image.c, sim_net.c and sim_thread.c share. */
 #ifndef PENSTOCK_OS_SIM_INT_H
 #define PENSTOCK_OS_SIM_INT_H
 
@@ -15,6 +15,14 @@ void *sim_alloc(size_t n); /* zeroed, never NULL */
 /* A scheduling point: perhaps another thread runs on. */
 void sim_may_switch(void);
 void sim_threads_start(void);
+/* Wait until sim_wake of the same `what`, or the deadline (-1: none). Whoever waits looks again at what it waited for. */
+void sim_wait(const void *what, int64_t deadline_ns);
+/* Those who wait for `what` run on at that time (now, when it has passed). */
+void sim_wake(const void *what, int64_t at_ns);
+/* One more fact about the run: two runs of a seed must have the same ones in the same order. */
+void sim_trace(uint64_t fact);
+/* One in n times (0: never). */
+bool sim_chance(uint32_t one_in);
 
 /* -- the disk (sim_disk.c; its cuts and images: sim_image.c) -- */
 enum { PAGE = 4096, SECTOR = 512, SIZES = 8, FILES_MAX = 1 << 16 };
@@ -81,5 +89,21 @@ void simt_cond_free(struct os_cond *c);
 void simt_cond_wait(struct os_cond *c, struct os_mutex *m);
 bool simt_cond_wait_until(struct os_cond *c, struct os_mutex *m, int64_t deadline_ns);
 void simt_cond_signal(struct os_cond *c, bool all);
+
+enum err simn_listen(const char *host, uint16_t port, int *fd, struct fault *f);
+enum err simn_accept(int listen_fd, int *fd, struct fault *f);
+enum err simn_connect(const char *host, uint16_t port, int timeout_ms, int *fd, struct fault *f);
+enum err simn_read(int fd, void *p, size_t cap, size_t *n, struct fault *f);
+enum err simn_writev(int fd, const struct str *parts, size_t count, size_t *n, struct fault *f);
+void simn_close(int fd);
+void simn_shutdown_write(int fd);
+void simn_address(int fd, bool peer, char host[64], uint16_t *port);
+int simn_poller(void);
+void simn_poll_set(int poller, int fd, unsigned want, void *arg, bool add);
+void simn_poll_del(int poller, int fd);
+int simn_poll_wait(int poller, struct net_event *events, int cap, int timeout_ms);
+int simn_wakeup(void);
+void simn_wakeup_signal(int fd);
+void simn_wakeup_clear(int fd);
 
 #endif

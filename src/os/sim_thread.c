@@ -10,12 +10,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { THREADS_MAX = 256, SWITCH_ONE_IN = 4 };
-enum state { RUNNABLE, WAITS_MUTEX, WAITS_COND, SLEEPS, WAITS_JOIN, DONE };
+enum { THREADS_MAX = 256, SWITCH_ONE_IN = 4, STEPS_AT_ONCE = 2000000 };
+enum state { RUNNABLE, WAITS_MUTEX, WAITS_COND, WAITS_EVENT, SLEEPS, WAITS_JOIN, DONE };
 
 struct os_thread {
     enum state state;
-    const void *what;    /* mutex, condition or thread */
+    const void *what;    /* mutex, condition, thread, or what sim_wait was given */
+    int number;          /* in order of starting */
     int64_t deadline_ns; /* -1: none */
     bool timed_out;
     pthread_cond_t turn;
@@ -33,9 +34,10 @@ struct os_cond {
 
 static pthread_mutex_t baton_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct os_thread *threads[THREADS_MAX];
-static int nthreads;
+static int nthreads, next_number;
 static struct os_thread *running;
-static int64_t clock_ns = 1000000000;
+static int64_t clock_ns = 1000000000, wall_us;    /* wall_us: how far the wall clock was set */
+static uint64_t steps;                            /* since the clock last moved */
 static const int64_t EPOCH_US = 1790000000000000; /* some day in 2026 */
 
 /* Runnable threads; with none, the clock moves to the earliest deadline. Under baton_lock. */
@@ -52,10 +54,13 @@ static struct os_thread *choose(void)
             else if (t->state != DONE && t->deadline_ns >= 0 && t->deadline_ns < earliest)
                 earliest = t->deadline_ns;
         }
+        if (n && ++steps > STEPS_AT_ONCE)
+            sim_fatal("a thread spins: the clock stands still");
         if (n)
             return ready[sim_random((uint64_t)n)];
         if (earliest == INT64_MAX)
             sim_fatal("deadlock: every thread waits");
+        steps = 0;
         clock_ns = earliest > clock_ns ? earliest : clock_ns;
         for (int i = 0; i < nthreads; i++) {
             struct os_thread *t = threads[i];
@@ -73,6 +78,7 @@ static void hand_on(struct os_thread *self)
 {
     pthread_mutex_lock(&baton_lock);
     struct os_thread *next = choose();
+    sim_trace((uint64_t)next->number << 48 ^ (uint64_t)clock_ns);
     if (next != self) {
         running = next;
         pthread_cond_signal(&next->turn);
@@ -98,18 +104,42 @@ void sim_may_switch(void)
         hand_on(running);
 }
 
+void sim_wait(const void *what, int64_t deadline_ns)
+{
+    wait_for(WAITS_EVENT, what, deadline_ns);
+}
+
+void sim_wake(const void *what, int64_t at_ns)
+{
+    for (int i = 0; i < nthreads; i++) {
+        struct os_thread *t = threads[i];
+        if (t->state != WAITS_EVENT || t->what != what)
+            continue;
+        if (at_ns <= clock_ns)
+            t->state = RUNNABLE;
+        else if (t->deadline_ns < 0 || t->deadline_ns > at_ns)
+            t->deadline_ns = at_ns;
+    }
+}
+
+void sim_set_clock(int64_t by_ms)
+{
+    wall_us += by_ms * 1000;
+}
+
 void sim_threads_start(void)
 {
     struct os_thread *t = sim_alloc(sizeof *t);
     pthread_cond_init(&t->turn, NULL);
     t->deadline_ns = -1;
+    t->number = next_number++;
     threads[nthreads++] = t;
     running = t;
 }
 
 int64_t simt_now_us(void)
 {
-    return EPOCH_US + clock_ns / 1000;
+    return EPOCH_US + clock_ns / 1000 + wall_us;
 }
 
 int64_t simt_mono_ns(void)
@@ -150,6 +180,7 @@ enum err simt_thread_start(struct os_thread **out, const char *name, void (*fn)(
     t->arg = arg;
     t->deadline_ns = -1;
     t->real = true;
+    t->number = next_number++;
     pthread_mutex_lock(&baton_lock);
     threads[nthreads++] = t;
     pthread_mutex_unlock(&baton_lock);
