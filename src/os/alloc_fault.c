@@ -69,6 +69,13 @@ void alloc_fault_resume(void)
     paused--;
 }
 
+int alloc_fault_swap(int other)
+{
+    int mine = paused;
+    paused = other;
+    return mine;
+}
+
 int alloc_fault_where(void *at[], int cap)
 {
     int n = nframes < cap ? nframes : cap;

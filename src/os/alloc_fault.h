@@ -30,6 +30,8 @@ uint64_t alloc_fault_seen(void);   /* allocations since alloc_fault_nth or alloc
 uint64_t alloc_fault_failed(void); /* how many of them failed */
 void alloc_fault_pause(void);
 void alloc_fault_resume(void);
+/* For the simulator's threads, which the compiler does not know: take another thread's count of pauses, give back this one's. */
+int alloc_fault_swap(int other);
 /* The return addresses above the first one that failed, nearest first, for addr2line; how many. */
 int alloc_fault_where(void *at[], int cap);
 

@@ -89,6 +89,8 @@ struct os_cond;
 CHECK enum err os_thread_start(struct os_thread **out, const char *name, void (*fn)(void *), void *arg,
                                struct fault *f);
 void os_thread_join(struct os_thread *t); /* and free it */
+/* Who asks; NULL for the main thread of a process. _Thread_local is not for us: the simulator's threads share one. */
+struct os_thread *os_thread_self(void);
 struct os_mutex *os_mutex_new(void);
 void os_mutex_free(struct os_mutex *m);
 void os_mutex_lock(struct os_mutex *m);

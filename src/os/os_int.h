@@ -34,6 +34,7 @@ struct os_twin {
     void (*sleep_ms)(int64_t ms);
     enum err (*thread_start)(struct os_thread **out, const char *name, void (*fn)(void *), void *arg, struct fault *f);
     void (*thread_join)(struct os_thread *t);
+    struct os_thread *(*thread_self)(void);
     struct os_mutex *(*mutex_new)(void);
     void (*mutex_free)(struct os_mutex *m);
     void (*mutex_lock)(struct os_mutex *m);

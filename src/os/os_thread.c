@@ -69,9 +69,17 @@ void os_sleep_ms(int64_t ms)
 
 /* -- threads --------------------------------------------------------------------------------------------------------
  */
+static _Thread_local struct os_thread *self;
+
+struct os_thread *os_thread_self(void)
+{
+    return os_twin ? os_twin->thread_self() : self;
+}
+
 static void *trampoline(void *arg)
 {
     struct os_thread *t = arg;
+    self = t;
     pthread_setname_np(pthread_self(), t->name);
     t->fn(t->arg);
     return NULL;

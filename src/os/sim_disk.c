@@ -1,3 +1,4 @@
+#include "os/alloc_fault.h"
 #include "os/sim_int.h"
 
 #include <stdarg.h>
@@ -74,7 +75,9 @@ static void die(const char *message)
 
 void *sim_alloc(size_t n)
 {
+    alloc_fault_pause();
     void *p = calloc(1, n);
+    alloc_fault_resume();
     if (!p)
         sim_fatal("out of memory");
     return p;
@@ -555,6 +558,7 @@ static const struct os_twin TWIN = {
     .sleep_ms = simt_sleep_ms,
     .thread_start = simt_thread_start,
     .thread_join = simt_thread_join,
+    .thread_self = simt_thread_self,
     .mutex_new = simt_mutex_new,
     .mutex_free = simt_mutex_free,
     .mutex_lock = simt_mutex_lock,

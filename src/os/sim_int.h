@@ -80,6 +80,7 @@ int64_t simt_mono_ns(void);
 void simt_sleep_ms(int64_t ms);
 enum err simt_thread_start(struct os_thread **out, const char *name, void (*fn)(void *), void *arg, struct fault *f);
 void simt_thread_join(struct os_thread *t);
+struct os_thread *simt_thread_self(void);
 struct os_mutex *simt_mutex_new(void);
 void simt_mutex_free(struct os_mutex *m);
 void simt_mutex_lock(struct os_mutex *m);

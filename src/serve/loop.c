@@ -324,6 +324,7 @@ static void turn(void *arg)
     struct loop *l = arg;
     struct net_event events[EVENTS];
 
+    l->self = os_thread_self();
     while (!atomic_load(&l->stopping)) {
         int n = net_poll_wait(l->poller, events, EVENTS, wait_ms(l));
 
@@ -336,6 +337,11 @@ static void turn(void *arg)
         bury(l);
     }
     shut(l);
+}
+
+bool loop_here(const struct loop *l)
+{
+    return os_thread_self() == l->self;
 }
 
 enum err loop_start(struct loop **out, const char *name, struct fault *f)

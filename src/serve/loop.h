@@ -53,6 +53,9 @@ void loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
 uint64_t loop_timer(struct loop *l, int64_t after_ms, void (*fn)(void *arg), void *arg);
 void loop_cancel(struct loop *l, uint64_t timer_id); /* loop thread only; gone ids are ignored */
 
+/* Does the caller run on the loop's thread? */
+bool loop_here(const struct loop *l);
+
 struct loop *conn_loop(struct conn *c);
 uint64_t conn_id(struct conn *c);
 struct conn *loop_conn(struct loop *l, uint64_t id); /* loop thread only */

@@ -76,8 +76,8 @@ struct timer {
 struct loop {
     enum tag tag;
     int poller, wakeup;
-    struct os_thread *thread;
-    struct os_mutex *lock; /* guards posts and listeners */
+    struct os_thread *thread, *self; /* the same; self is set by the thread before it does anything */
+    struct os_mutex *lock;           /* guards posts and listeners */
     VEC(struct post) posts;
     VEC(struct post) running;
     VEC(struct listener *) listeners;

@@ -41,9 +41,6 @@ struct pending { /* one request on its way */
     struct broker_reply reply;
 };
 
-/* Answers made on the connection's own thread need no post. */
-static __thread struct loop *this_loop;
-
 static void release(struct kconn *k)
 {
     if (atomic_fetch_sub(&k->refs, 1) > 1)
@@ -157,7 +154,7 @@ static void respond(void *arg, struct broker_reply *r)
     bool posted;
 
     p->reply = *r;
-    if (this_loop == k->loop) {
+    if (loop_here(k->loop)) { /* an answer made on the connection's own thread needs no post */
         deliver(p);
         return;
     }
@@ -186,7 +183,6 @@ static void *on_open(struct conn *c, void *arg)
 
     if (!k)
         return NULL;
-    this_loop = conn_loop(c);
     conn_peer(c, peer.client_host, &port);
     snprintf(k->client, sizeof k->client, "%s:%u", peer.client_host, port);
     conn_local(c, local, &port);
