@@ -8,6 +8,7 @@
  * anywhere: in a start-up, in a recovery, in a clean stop.
  */
 #include "live.h"
+#include "teller.h"
 #include "truth.h"
 
 #include "base/map.h"
@@ -422,6 +423,12 @@ static void watch_query(void *arg)
     }
 }
 
+static void teller(void *arg)
+{
+    struct actor *me = arg;
+    teller_run(T, me->r->l, me->number % TELLERS, me->r->lock, &me->r->stop);
+}
+
 static bool has_source(void)
 {
     for (int i = 0; i < T->ntopics; i++)
@@ -432,7 +439,8 @@ static bool has_source(void)
 
 static void work(struct log *l, struct broker *b)
 {
-    static void (*const ROLES[])(void *) = {producer, producer, producer, hose, consumer, admin, watch_query};
+    static void (*const ROLES[])(void *) = {producer, producer, producer, hose,       consumer,
+                                            admin,    teller,   teller,   watch_query};
     enum { ROLE_COUNT = sizeof ROLES / sizeof *ROLES };
     struct run r = {.l = l, .b = b, .lock = os_mutex_new()};
     struct port port;
@@ -556,7 +564,10 @@ static bool run_seed(uint64_t seed)
     T->image_n = 0;
     T->killed = false;
     T->query_printed = T->query_done = -1;
-    T->ntopics = T->nattempts = 0;
+    T->ntopics = T->nattempts = T->ntxns = 0;
+    memset(T->tellers, 0, sizeof T->tellers);
+    for (int i = 0; i < TELLERS; i++)
+        T->tellers[i].id = -1;
     memset(T->facts_tried, 0, sizeof T->facts_tried);
     memset(T->facts_acked, 0, sizeof T->facts_acked);
     memset(T->producers, 0, sizeof T->producers);
@@ -601,9 +612,7 @@ static int all_sites(uint64_t seeds)
     printf("%-28s first failing seed without it\n", "sync call site");
     for (size_t i = 0; sim_site(i); i++) {
         drop_site = sim_site(i);
-        if (!strncmp(drop_site, "checkpoint.", 11))
-            continue;                               /* a query's: tests/sim/checkpoint */
-        if (!strncmp(drop_site, "checkpoint.", 11)) /* tests/sim/checkpoint.c looks at those */
+        if (!strncmp(drop_site, "checkpoint.", 11)) /* a query's: tests/sim/checkpoint.c looks at those */
             continue;
         uint64_t seed = first_failure(seeds);
         undetected += seed == 0;
@@ -640,12 +649,16 @@ static int all_pass(uint64_t from, uint64_t to)
                     (unsigned long long)seed);
             failed++;
         }
-    printf("powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements and "
-           "%llu commits held, %llu retries, %llu rows of a query, %llu batches again, %lld s\n",
-           (unsigned long long)(to - from + 1), (unsigned long long)T->cuts, (unsigned long long)T->opens,
-           (unsigned long long)T->recovered_records, (unsigned long long)T->checked_acks,
-           (unsigned long long)T->checked_commits, (unsigned long long)T->retries, (unsigned long long)T->query_rows,
-           (unsigned long long)T->query_again, (long long)(time(NULL) - start));
+    printf(
+        "powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements and "
+        "%llu commits held, %llu retries, records of transactions: %llu committed, %llu aborted (%llu finished after a "
+        "start), %llu rows of a query, %llu batches again, %lld s\n",
+        (unsigned long long)(to - from + 1), (unsigned long long)T->cuts, (unsigned long long)T->opens,
+        (unsigned long long)T->recovered_records, (unsigned long long)T->checked_acks,
+        (unsigned long long)T->checked_commits, (unsigned long long)T->retries,
+        (unsigned long long)T->checked_commits_of_txns, (unsigned long long)T->checked_aborts_of_txns,
+        (unsigned long long)T->txns_recovered, (unsigned long long)T->query_rows, (unsigned long long)T->query_again,
+        (long long)(time(NULL) - start));
     printf("powercut: %llu passed, %llu failed, 0 skipped\n", (unsigned long long)(to - from + 1 - failed),
            (unsigned long long)failed);
     return failed != 0;

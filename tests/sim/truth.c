@@ -42,6 +42,12 @@ void truth_batch(const struct t_attempt *a, int number, int64_t producer_id, str
         w.producer_epoch = 0;
         w.base_sequence = a->seq;
     }
+    if (a->txn) {
+        w.producer_id = producer_id;
+        w.producer_epoch = a->epoch;
+        w.base_sequence = a->seq;
+        w.flags = BATCH_TRANSACTIONAL;
+    }
     for (int i = 0; i < a->count; i++) {
         size_t n = value_of(number, i, a->count, value);
         batch_record(&w, a->ts + i % 3, STR("key"), str_make(value, n), NULL, 0);
@@ -56,7 +62,8 @@ struct walk {
     struct truth *t;
     int topic, part;
     int64_t next;
-    int64_t *found; /* per attempt: base offset + 1 where it was found */
+    int64_t *found;  /* per attempt: base offset + 1 where it was found */
+    bool *committed; /* per attempt: read_committed has it */
     struct arena *a;
     struct {
         int64_t *p;
@@ -102,7 +109,8 @@ static void walk_batch(struct walk *w, const struct batch *b)
         if (r.offset != w->next)
             complain(w->t, "offset %lld where %lld was expected", (long long)r.offset, (long long)w->next);
         w->next = r.offset + 1;
-        check_value(w, &r, b->base_offset, i);
+        if (!(b->attributes & BATCH_CONTROL))
+            check_value(w, &r, b->base_offset, i);
         if (w->times.n == w->times.cap) {
             w->times.cap = w->times.cap ? w->times.cap * 2 : 64;
             if (!(w->times.p = realloc(w->times.p, w->times.cap * sizeof *w->times.p)))
@@ -136,6 +144,102 @@ static void walk_partition(struct walk *w, struct log_partition *p)
     }
 }
 
+/* -- read_committed, filtered as Kafka's consumers do ------------------------------------------------------------------------- */
+
+struct abort_list {
+    struct log_aborted *p;
+    size_t n;
+    bool *live; /* its first offset was reached, its marker was not */
+};
+
+static bool is_void(struct abort_list *list, const struct batch *b)
+{
+    bool any = false;
+    struct batch_marker m;
+    for (size_t i = 0; i < list->n; i++) {
+        if (list->p[i].producer_id != b->producer_id)
+            continue;
+        list->live[i] = list->live[i] || (list->p[i].first_offset >= 0 && b->base_offset >= list->p[i].first_offset);
+        any = any || list->live[i];
+        if (list->live[i] && batch_marker_parse(b, &m) && !m.commit) {
+            list->live[i] = false;
+            list->p[i].first_offset = -1;
+        }
+    }
+    return any;
+}
+
+static void note_committed(struct walk *w, const struct batch *b)
+{
+    struct record_iter it;
+    struct record r;
+    bool got = false;
+    int number;
+    if (records_begin(&it, b, w->a, 1 << 24, NULL) || records_next(&it, &r, &got, NULL) || !got)
+        return;
+    char head[64];
+    snprintf(head, sizeof head, "%.*s", (int)(r.value.n < 63 ? r.value.n : 63), r.value.p ? r.value.p : "");
+    if (sscanf(head, "a %d", &number) == 1 && number >= 0 && number < w->t->nattempts)
+        w->committed[number] = true;
+}
+
+static void walk_committed(struct walk *w, struct log_partition *p)
+{
+    int64_t next = 0;
+    struct log_slice *s;
+    struct batch b;
+    while (!log_read(p, next, 1 + sim_random(20000), true, LOG_READ_COMMITTED, &s) && s) {
+        struct str all = log_slice_bytes(s), rest;
+        struct abort_list list = {0};
+        int64_t to = next;
+        for (rest = all; rest.n && !batch_parse(rest, &b, NULL); rest = str_sub(rest, b.all.n, rest.n))
+            to = b.base_offset + b.last_offset_delta + 1;
+        if (log_aborted(p, next, to, w->a, &list.p, &list.n))
+            complain(w->t, "no list of what was aborted in [%lld, %lld)", (long long)next, (long long)to);
+        list.live = ARENA_ARRAY(w->a, list.n + 1, bool);
+        memset(list.live, 0, list.n);
+        for (rest = all; rest.n && !batch_parse(rest, &b, NULL); rest = str_sub(rest, b.all.n, rest.n))
+            if (!is_void(&list, &b) && !(b.attributes & BATCH_CONTROL))
+                note_committed(w, &b);
+        log_slice_release(s);
+        arena_reset(w->a);
+        next = to;
+    }
+    w->t->topics[w->topic].stable[w->part] = log_partition_offsets(p).last_stable;
+}
+
+static void check_txn(struct truth *t, int number, const int64_t *found, const bool *committed)
+{
+    const struct t_txn *x = &t->txns[number];
+    bool commit = x->commit && x->decision >= 0 && found[x->decision];
+    for (int i = 0; i < x->n; i++) {
+        const struct t_attempt *a = &t->attempts[x->attempts[i]];
+        if (t->topics[a->topic].state != LIVE)
+            continue;
+        if (commit && a->sent && !found[x->attempts[i]])
+            complain(t, "attempt %d is gone, the commit of its transaction %d is not", x->attempts[i], number);
+        if (!commit && committed[x->attempts[i]])
+            complain(t, "attempt %d of the aborted transaction %d is seen by read_committed", x->attempts[i], number);
+        bool stable = found[x->attempts[i]] <= t->topics[a->topic].stable[a->part]; /* else another one holds it back */
+        if (commit && a->sent && x->state == TXN_DONE && stable && !committed[x->attempts[i]])
+            complain(t, "attempt %d of the committed transaction %d is not seen", x->attempts[i], number);
+        t->checked_commits_of_txns += commit;
+        t->checked_aborts_of_txns += !commit;
+    }
+}
+
+/* Does a transaction that has not ended reach into this partition? */
+static bool undecided(const struct truth *t, int topic, int part)
+{
+    for (int i = 0; i < t->ntxns; i++)
+        for (int k = 0; t->txns[i].state != TXN_DONE && k < t->txns[i].n; k++) {
+            const struct t_attempt *a = &t->attempts[t->txns[i].attempts[k]];
+            if (a->topic == topic && a->part == part)
+                return true;
+        }
+    return false;
+}
+
 /* ListOffsets by timestamp against what the walk saw. */
 static void check_times(struct walk *w, struct log_partition *p)
 {
@@ -151,7 +255,7 @@ static void check_times(struct walk *w, struct log_partition *p)
     }
 }
 
-static void check_partition(struct truth *t, struct log *l, int topic, int part, int64_t *found)
+static void check_partition(struct truth *t, struct log *l, int topic, int part, int64_t *found, bool *committed)
 {
     struct t_topic *x = &t->topics[topic];
     struct log_partition *p = log_partition(l, str_of(x->name), part);
@@ -160,8 +264,9 @@ static void check_partition(struct truth *t, struct log *l, int topic, int part,
             complain(t, "%s-%d is gone", x->name, part);
         return;
     }
-    struct walk w = {.t = t, .topic = topic, .part = part, .found = found, .a = arena_new(0)};
+    struct walk w = {.t = t, .topic = topic, .part = part, .found = found, .committed = committed, .a = arena_new(0)};
     walk_partition(&w, p);
+    walk_committed(&w, p);
     struct log_offsets o = log_partition_offsets(p);
     if (w.next != o.high_watermark || o.log_end != o.high_watermark)
         complain(t, "%s-%d reads up to %lld, its high watermark is %lld", x->name, part, (long long)w.next,
@@ -169,6 +274,9 @@ static void check_partition(struct truth *t, struct log *l, int topic, int part,
     if (w.next < x->seen[part])
         complain(t, "%s-%d ends at %lld, a reader had seen %lld", x->name, part, (long long)w.next,
                  (long long)x->seen[part]);
+    if (o.last_stable != o.high_watermark && !undecided(t, topic, part))
+        complain(t, "%s-%d is stable up to %lld, and no transaction holds it back from %lld", x->name, part,
+                 (long long)o.last_stable, (long long)o.high_watermark);
     check_times(&w, p);
     free(w.times.p);
     arena_free(w.a);
@@ -177,7 +285,7 @@ static void check_partition(struct truth *t, struct log *l, int topic, int part,
 
 /* -- everything ---------------------------------------------------------------------------------------------------------------- */
 
-static void check_topic(struct truth *t, struct log *l, int i, int64_t *found, struct arena *a)
+static void check_topic(struct truth *t, struct log *l, int i, int64_t *found, bool *committed, struct arena *a)
 {
     struct t_topic *x = &t->topics[i];
     struct log_topic topic;
@@ -209,7 +317,7 @@ static void check_topic(struct truth *t, struct log *l, int i, int64_t *found, s
         complain(t, "topic %s has %d partitions, told were %d", x->name, topic.partitions, x->parts);
     x->parts = topic.partitions;
     for (int part = 0; part < x->parts; part++)
-        check_partition(t, l, i, part, found);
+        check_partition(t, l, i, part, found, committed);
 }
 
 static void check_facts(struct truth *t, struct log *l, struct arena *a)
@@ -231,13 +339,17 @@ int truth_check(struct truth *t, struct log *l)
 {
     struct arena *a = arena_new(0);
     int64_t *found = calloc(ATTEMPTS, sizeof *found);
-    if (!found)
+    bool *committed = calloc(ATTEMPTS, sizeof *committed);
+    if (!found || !committed)
         abort();
     complaints = 0;
     for (int i = 0; i < t->ntopics; i++)
-        check_topic(t, l, i, found, a);
+        check_topic(t, l, i, found, committed, a);
+    for (int i = 0; i < t->ntxns; i++)
+        check_txn(t, i, found, committed);
     for (int i = 0; i < t->nattempts; i++) {
         struct t_attempt *x = &t->attempts[i];
+        x->there = found[i] != 0;
         if (t->topics[x->topic].state != LIVE || !x->acked)
             continue;
         t->checked_acks++;
@@ -247,9 +359,12 @@ int truth_check(struct truth *t, struct log *l)
         else if (found[i] - 1 != x->base)
             complain(t, "attempt %d was acknowledged at offset %lld and is at %lld", i, (long long)x->base,
                      (long long)found[i] - 1);
+        else if (!x->txn && !committed[i] && x->base < t->topics[x->topic].stable[x->part])
+            complain(t, "attempt %d is not seen by read_committed", i);
     }
     check_facts(t, l, a);
     free(found);
+    free(committed);
     arena_free(a);
     return complaints;
 }

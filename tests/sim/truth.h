@@ -7,6 +7,7 @@
  *   acknowledged   is there, at the offset that was told, once
  *   attempted      is there at most once, whole or not at all
  *   seen by a reader   is there still: no output outlives its input
+ *   of a transaction   is seen by read_committed if and only if the decision to commit it is there
  *   anything else  is not there
  */
 #ifndef PENSTOCK_TESTS_SIM_TRUTH_H
@@ -21,6 +22,9 @@ enum {
     PARTS = 4,
     ATTEMPTS = 60000,
     PRODUCERS = 3,
+    TELLERS = 2,
+    TXNS = 8000,
+    TXN_ATTEMPTS = 6,
     FACTS = 8,
     QUERY_BATCHES = 1 << 16,
     IMAGE_MAX = 192 << 20,
@@ -35,6 +39,7 @@ struct t_topic { /* one incarnation of a name */
     int parts, parts_tried;                           /* acknowledged; asked for */
     int64_t seen[PARTS];                              /* a reader got everything below */
     int64_t commit_tried[PARTS], commit_acked[PARTS]; /* of the group, -1: none */
+    int64_t stable[PARTS];                            /* the last stable offset at the last check */
     bool offsets_may_go;                              /* a deletion was begun, and did not come about */
 };
 struct t_attempt {
@@ -42,6 +47,22 @@ struct t_attempt {
     int32_t seq;
     int64_t ts, base;
     bool acked;
+    int txn; /* of a teller: its number + 1 */
+    int16_t epoch;
+    bool sent;  /* the log took it; with luck it is durable */
+    bool there; /* the last check found it */
+};
+struct t_teller {
+    int64_t id;
+    int16_t epoch;
+    int32_t next_seq[TOPICS][PARTS];
+};
+struct t_txn {
+    int teller, n, attempts[TXN_ATTEMPTS];
+    int decision; /* the attempt that says how it ends, -1: none was made */
+    bool commit;
+    int16_t epoch;
+    enum { TXN_OPEN, TXN_DONE } state;
 };
 struct t_producer {
     int64_t id; /* -1: none yet */
@@ -54,6 +75,10 @@ struct truth {
     struct t_attempt attempts[ATTEMPTS];
     int nattempts;
     struct t_producer producers[PRODUCERS];
+    struct t_teller tellers[TELLERS];
+    struct t_txn txns[TXNS];
+    int ntxns;
+    uint64_t txns_recovered, checked_commits_of_txns, checked_aborts_of_txns;
     int facts_tried[FACTS], facts_acked[FACTS]; /* versions, 0: none */
     int64_t largest_producer_id;
     uint64_t cuts, recovered_records, checked_acks, checked_commits, retries, opens;
