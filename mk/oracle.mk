@@ -10,7 +10,11 @@ test-same: all build/venv/.ok
 test-goldens: all build/venv/.ok
 	@build/venv/bin/python tests/sql/goldens.py
 # Kafka's own kafka-dump-log reads a data directory that every client and a crash have been at.
-test-dumplog: all build/venv/.ok
+test-dumplog: all build/venv/.ok $(B)/tests/oracle/txnlog
 	@tests/oracle/setup.sh kafka
 	@build/venv/bin/python tests/oracle/dumplog.py
 .PHONY: oracle test-same test-goldens test-dumplog
+# Transactions written through the log, for kafka-dump-log to read.
+$(B)/tests/oracle/txnlog: $(B)/tests/oracle/txnlog.o $(B)/libpenstock.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)

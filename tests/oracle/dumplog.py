@@ -2,14 +2,18 @@
 # manual: yes
 """dumplog.py: `make test-dumplog`. Lets unmodified clients fill a penstock's data directory, through several segments, every
 compression, idempotent and plain producers, committed offsets of a group, a kill and a clean stop, and has real Kafka's
-kafka-dump-log read it after each (tests/oracle/dumplog.sh).
+kafka-dump-log read it after each (tests/oracle/dumplog.sh). Transactions are written through the log (txnlog.c), which says
+what the tool must find: markers, aborted transactions, producers.
 """
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.dirname(HERE))
 sys.dont_write_bytecode = True
 
@@ -71,8 +75,45 @@ def dump(data):
     return subprocess.run([os.path.join(HERE, "dumplog.sh"), data], check=False).returncode == 0
 
 
+def found(folder):
+    """What the tool printed, in the words of txnlog.c."""
+    def lines(kind):
+        with open(os.path.join(folder, kind)) as f:
+            return f.read()
+    markers = [f"marker {a} {b}" for a, b in re.findall(r"endTxnMarker: (\w+) coordinatorEpoch: (-?\d+)", lines("logs"))]
+    aborted = ["aborted " + " ".join(x) for x in re.findall(
+        r"version: 0 producerId: (\d+) firstOffset: (\d+) lastOffset: (\d+) lastStableOffset: (\d+)", lines("txnindex"))]
+    newest = lines("snapshot").split("Dumping ")[-1]
+    producers = []
+    for line in newest.splitlines()[1:]:
+        one = dict(re.findall(r"(\w+): (OptionalLong\S+|-?\d+)", line))
+        first = re.search(r"\d+", one["currentTxnFirstOffset"])
+        producers.append(f"producer {one['producerId']} {one['producerEpoch']} {one.get('lastSequence', -1)} "
+                         f"{one['coordinatorEpoch']} {first.group() if first else -1}")
+    return markers, aborted, sorted(producers)
+
+
+def with_transactions():
+    with tempfile.TemporaryDirectory() as scratch:
+        data, kept = os.path.join(scratch, "data"), os.path.join(scratch, "kept")
+        os.mkdir(kept)
+        told = subprocess.run([os.path.join(ROOT, "build/rel/tests/oracle/txnlog"), data], check=True, capture_output=True,
+                              text=True).stdout.splitlines()
+        os.environ["DUMPLOG_KEEP"] = kept
+        good = dump(data)
+        del os.environ["DUMPLOG_KEEP"]
+        want = [[line for line in told if line.startswith(kind)] for kind in ("marker", "aborted", "producer")]
+        for kind, a, b in zip(("markers", "aborted transactions", "producers"), want, found(kept)):
+            print(f"{kind}: {len(a)} written, {len(b)} read back", flush=True)
+            good = good and a == b and len(a) > 3
+        return good
+
+
 def main():
     passed = failed = 0
+    good = with_transactions()
+    print(f"{'ok' if good else 'FAIL'} transactions", flush=True)
+    passed, failed = passed + good, failed + (not good)
     with penstock_server.running("--segment-bytes", str(SEGMENT_BYTES)) as server:
         create(server.kafka, "dumped")
         for number, end in enumerate(["killed", "stopped"]):

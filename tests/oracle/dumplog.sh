@@ -3,7 +3,7 @@
 # wrong is printed, and the exit status is 1.
 #
 # Checked: each .log (every batch and record parses, checksums hold, offsets rise), each .index and .timeindex against its log (the
-# tool's own index check), each .snapshot of producers, and that the tool's count of records is what the last batch's offset says for a log
+# tool's own index check), each .txnindex, each .snapshot of producers, and that the tool's count of records is what the last batch's offset says for a log
 # that was never compacted. A directory without any .log is wrong, too.
 # manual: yes
 set -euo pipefail
@@ -30,7 +30,7 @@ wrong() {
 
 failed=0
 dump "$(list "${logs[@]}")" >"$out/logs" 2>"$out/errors" || wrong "kafka-dump-log failed on a log"
-for kind in index timeindex snapshot; do
+for kind in index timeindex txnindex snapshot; do
     mapfile -t files < <(find "$data" -mindepth 2 -maxdepth 2 -name "*.$kind" -size +0 | sort)
     [ ${#files[@]} -eq 0 ] || dump "$(list "${files[@]}")" >"$out/$kind" 2>>"$out/errors" || wrong "kafka-dump-log failed on a $kind"
 done
@@ -41,9 +41,10 @@ awk '/^Non-consecutive offsets in /{file = $0; next} /^  -1 is followed by [0-9]
 [ ! -s "$out/complaints" ] || { head -20 "$out/complaints" >&2; wrong "kafka-dump-log complains"; }
 # What the tool says about a damaged file it says on standard output.
 if grep -hiE 'isvalid: false|Found timestamp mismatch|out of order|Index position|mismatch|Mismatches|Non-consecutive|corrupt|Exception|could not' \
-    "$out"/logs "$out"/index "$out"/timeindex "$out"/snapshot 2>/dev/null | head -20 | grep .; then
+    "$out"/logs "$out"/index "$out"/timeindex "$out"/txnindex "$out"/snapshot 2>/dev/null | head -20 | grep .; then
     wrong "kafka-dump-log finds the files above wrong"
 fi
+[ -z "${DUMPLOG_KEEP:-}" ] || cp "$out"/* "$DUMPLOG_KEEP" # what the tool said, for who compares it
 batches=$(grep -c '^baseOffset: ' "$out/logs" || true)
 records=$(grep -c '^| offset: ' "$out/logs" || true)
 echo "kafka-dump-log: ${#logs[@]} logs, $batches batches, $records records"
