@@ -16,3 +16,7 @@ bench-peers: all build/venv/.ok build/bench/gen build/bench/load
 bench: all build/venv/.ok $(BENCH_BIN)
 	@build/venv/bin/python bench/run.py --n $(N) --runs $(RUNS) --only $(ONLY) $(if $(README),--readme)
 .PHONY: bench bench-peers
+# A data directory as a killed server leaves it (bench ONLY=recovery).
+build/bench/logfill: $(B)/bench/logfill.o $(B)/libpenstock.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
