@@ -3,7 +3,8 @@
 // A request is given as JSON in the shape of Kafka's own *JsonConverter classes; fields that are left out take their
 // defaults, and fields that the version does not have are dropped, so that one text serves every version. The real message
 // classes turn it into bytes. The answer is recorded as it came off the socket, with its reading by the same classes beside
-// it. The conversations (methods below `main`) are the place to add a behaviour that is in doubt.
+// it. The conversations (methods below `main`) are the place to add a behaviour that is in doubt; those about transactions are
+// in RecordTransactions.java.
 //
 // Run it through `kafka-goldens.sh live`; the format of the files is in the header that it writes.
 
@@ -46,21 +47,21 @@ import org.apache.kafka.common.utils.AppInfoParser;
 
 public class RecordLive {
     private static final ObjectMapper JSON = new ObjectMapper();
-    private static final long T0 = 1700000000000L;
+    static final long T0 = 1700000000000L;
 
     private final String host;
     private final int port;
     private final PrintStream out;
-    private Socket socket;
+    Socket socket;
     private int correlation;
 
-    private RecordLive(String host, int port, Path file, String about) throws Exception {
+    RecordLive(String host, int port, Path file, String about) throws Exception {
         this.host = host;
         this.port = port;
         out = new PrintStream(Files.newOutputStream(file), false, StandardCharsets.UTF_8);
         out.println("# " + about);
         out.println("# oracle: a running Apache Kafka " + AppInfoParser.getVersion() + " broker");
-        out.println("# command: tests/oracle/kafka-goldens.sh live");
+        out.println("# command: tests/oracle/kafka-goldens.sh " + (getClass() == RecordLive.class ? "live" : "transactions"));
         out.println("# line: API_KEY VERSION request|response|closed|silent HEX JSON");
         out.println("#       HEX is the whole frame: length, header, body (- where the broker closed the connection, or had not");
         out.println("#       answered after five seconds)");
@@ -595,22 +596,22 @@ public class RecordLive {
             leader, leader, other);
     }
 
-    private void create(String topic, int partitions) throws Exception {
+    void create(String topic, int partitions) throws Exception {
         ask("CreateTopics", 7, "{'topics':[{'name':'%s','numPartitions':%d,'replicationFactor':1}],'timeoutMs':5000}", topic,
             partitions);
         Thread.sleep(300);
     }
 
-    private String topicId(String topic) throws Exception {
+    String topicId(String topic) throws Exception {
         return ask("Metadata", 12, "{'topics':[{'name':'%s'}]}", topic).get("topics").get(0).get("topicId").asText();
     }
 
-    private void produce(String topic, int partition, int acks, byte[] records) throws Exception {
+    void produce(String topic, int partition, int acks, byte[] records) throws Exception {
         ask("Produce", 9, "{'acks':%d,'timeoutMs':5000,'topicData':[{'name':'%s','partitionData':[{'index':%d,'records':'%s'}]}]}",
             acks, topic, partition, base64(records));
     }
 
-    private void produce(String topic, int partition, int acks, MemoryRecords records) throws Exception {
+    void produce(String topic, int partition, int acks, MemoryRecords records) throws Exception {
         produce(topic, partition, acks, array(records));
     }
 
@@ -639,14 +640,14 @@ public class RecordLive {
             new SimpleRecord(T0 + 1, "k".getBytes(), ("second " + sequence).getBytes()));
     }
 
-    private static byte[] array(MemoryRecords records) {
+    static byte[] array(MemoryRecords records) {
         byte[] all = new byte[records.sizeInBytes()];
         records.buffer().duplicate().get(all);
         return all;
     }
 
     // The batch with one byte changed and its checksum made right again.
-    private static byte[] sealed(byte[] batch, int at, int flip) {
+    static byte[] sealed(byte[] batch, int at, int flip) {
         byte[] changed = batch.clone();
         changed[at] ^= (byte) flip;
         java.util.zip.CRC32C crc = new java.util.zip.CRC32C();
@@ -655,7 +656,7 @@ public class RecordLive {
         return changed;
     }
 
-    private static String base64(byte[] bytes) {
+    static String base64(byte[] bytes) {
         return java.util.Base64.getEncoder().encodeToString(bytes);
     }
 
@@ -665,27 +666,27 @@ public class RecordLive {
 
     // ---- the connection ----------------------------------------------------------------------------------------------
 
-    private void connect() throws IOException {
+    void connect() throws IOException {
         socket = new Socket(host, port);
         socket.setTcpNoDelay(true);
         socket.setSoTimeout(5000);
     }
 
-    private void close() throws IOException {
+    void close() throws IOException {
         socket.close();
         out.close();
     }
 
-    private void say(String text) {
+    void say(String text) {
         out.println("# " + text);
     }
 
-    private JsonNode ask(String api, int version, String json, Object... values) throws Exception {
+    JsonNode ask(String api, int version, String json, Object... values) throws Exception {
         tell(api, version, json, values);
         return hear(api(api), version);
     }
 
-    private void tell(String api, int version, String json, Object... values) throws Exception {
+    void tell(String api, int version, String json, Object... values) throws Exception {
         ApiKeys key = api(api);
         String text = (values.length == 0 ? json : String.format(json, values)).replace('\'', '"');
         Class<? extends ApiMessage> type = key.messageType.newRequest().getClass();
@@ -699,7 +700,7 @@ public class RecordLive {
     }
 
     // Reads an answer; a connection that the broker closed is written down and made anew.
-    private JsonNode hear(ApiKeys key, int version) throws Exception {
+    JsonNode hear(ApiKeys key, int version) throws Exception {
         byte[] frame;
         try {
             frame = receive();
@@ -765,7 +766,7 @@ public class RecordLive {
         return raw;
     }
 
-    private static ApiKeys api(String name) {
+    static ApiKeys api(String name) {
         for (ApiKeys key : ApiKeys.values())
             if (key.name.equals(name))
                 return key;
