@@ -125,7 +125,8 @@ void kafka_json(struct buf *b, const struct kafka_shape *s, int16_t version, con
             size_t size = f->type == KAFKA_struct   ? f->of()->size
                           : f->type >= KAFKA_string ? sizeof(struct str)
                           : f->type == KAFKA_uuid   ? 16
-                                                    : 4; /* the table's only other arrays are of i32 */
+                          : f->type == KAFKA_i64    ? 8
+                                                    : 4; /* the table has no other arrays */
             buf_u8(b, '[');
             for (int32_t k = 0; k < a->n; k++) {
                 if (k)

@@ -57,7 +57,9 @@ static const struct kafka_shape *shape_of(const struct line *l, bool *flexible)
     } records[] = {{"offset-key", kafka_shape_offset_key, KAFKA_NEVER},
                    {"offset-value", kafka_shape_offset_value, 4},
                    {"group-key", kafka_shape_group_key, KAFKA_NEVER},
-                   {"group-value", kafka_shape_group_value, 4}};
+                   {"group-value", kafka_shape_group_value, 4},
+                   {"transaction-key", kafka_shape_transaction_key, KAFKA_NEVER},
+                   {"transaction-value", kafka_shape_transaction_value, 1}};
     const struct kafka_api *api = kafka_api(l->key);
     bool request = strcmp(l->kind, "request") == 0;
 
@@ -168,6 +170,15 @@ static const char *const FILES[] = {
     "OffsetDelete",
     "OffsetForLeaderEpoch",
     "SaslHandshake",
+    "AddPartitionsToTxn",
+    "AddOffsetsToTxn",
+    "EndTxn",
+    "WriteTxnMarkers",
+    "TxnOffsetCommit",
+    "DescribeProducers",
+    "DescribeTransactions",
+    "ListTransactions",
+    "TransactionState",
 };
 enum { NFILES = sizeof FILES / sizeof FILES[0] };
 

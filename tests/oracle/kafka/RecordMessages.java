@@ -47,9 +47,13 @@ public class RecordMessages {
         "JOIN_GROUP", "HEARTBEAT", "LEAVE_GROUP", "SYNC_GROUP", "DESCRIBE_GROUPS", "LIST_GROUPS", "API_VERSIONS",
         "CREATE_TOPICS", "DELETE_TOPICS", "INIT_PRODUCER_ID", "DESCRIBE_CONFIGS", "CREATE_PARTITIONS",
         "SASL_HANDSHAKE", "OFFSET_FOR_LEADER_EPOCH", "DELETE_GROUPS", "OFFSET_DELETE", "DESCRIBE_CLUSTER",
+        "ADD_PARTITIONS_TO_TXN", "ADD_OFFSETS_TO_TXN", "END_TXN", "WRITE_TXN_MARKERS", "TXN_OFFSET_COMMIT",
+        "DESCRIBE_PRODUCERS", "DESCRIBE_TRANSACTIONS", "LIST_TRANSACTIONS",
     };
-    // What is not an API of its own: the headers, and the records of __consumer_offsets (a version word, then the message).
+    // What is not an API of its own: the headers, and the records of __consumer_offsets and __transaction_state (a version word,
+    // then the message).
     private static final String HEADERS = "org.apache.kafka.common.message.";
+    private static final String TRANSACTION_RECORDS = "org.apache.kafka.coordinator.transaction.generated.";
     private static final String GROUP_RECORDS = "org.apache.kafka.coordinator.group.generated.";
 
     private enum Variant { DEFAULT, FILLED, NULLS }
@@ -86,6 +90,10 @@ public class RecordMessages {
             every(file, "0", "offset-value", GROUP_RECORDS + "OffsetCommitValue");
             every(file, "2", "group-key", GROUP_RECORDS + "GroupMetadataKey");
             every(file, "2", "group-value", GROUP_RECORDS + "GroupMetadataValue");
+        }
+        try (PrintStream file = open(out.resolve("TransactionState.golden"), "TransactionState")) {
+            every(file, "0", "transaction-key", TRANSACTION_RECORDS + "TransactionLogKey");
+            every(file, "0", "transaction-value", TRANSACTION_RECORDS + "TransactionLogValue");
         }
     }
 
