@@ -48,8 +48,8 @@ static void set(rd_kafka_conf_t *c, const char *name, const char *value) {
     if (rd_kafka_conf_set(c, name, value, err, sizeof err) != RD_KAFKA_CONF_OK) die(name, err);
 }
 
-static rd_kafka_t *client(rd_kafka_type_t type, const char *bootstrap, const char *const conf[][2], size_t n, char **extra,
-                          int nextra) {
+static rd_kafka_t *client(rd_kafka_type_t type, const char *bootstrap, const char *const conf[][2], size_t n,
+                          char **extra, int nextra) {
     char err[512];
     rd_kafka_conf_t *c = rd_kafka_conf_new();
     set(c, "bootstrap.servers", bootstrap);
@@ -76,7 +76,8 @@ static void produce(rd_kafka_t *rk, const char *name, long n, size_t size, int32
     }
     for (long i = 0; i < n; i++) {
         memcpy(bytes, &i, size < sizeof i ? size : sizeof i);
-        while (rd_kafka_produce(topic, (int32_t)(i % partitions), RD_KAFKA_MSG_F_COPY, bytes, size, NULL, 0, NULL) == -1)
+        while (rd_kafka_produce(topic, (int32_t)(i % partitions), RD_KAFKA_MSG_F_COPY, bytes, size, NULL, 0, NULL) ==
+               -1)
             rd_kafka_poll(rk, 5);
         if (i % POLL_EVERY == 0) rd_kafka_poll(rk, 0);
     }
@@ -121,9 +122,12 @@ static long consume(rd_kafka_t *rk, const char *name, long n, int32_t partitions
 }
 
 int main(int argc, char **argv) {
-    static const char *const P[][2] = {{"linger.ms", "5"}, {"acks", "all"}, {"enable.idempotence", "true"},
+    static const char *const P[][2] = {{"linger.ms", "5"},
+                                       {"acks", "all"},
+                                       {"enable.idempotence", "true"},
                                        {"queue.buffering.max.messages", "1000000"}};
-    static const char *const C[][2] = {{"group.id", "load"}, {"enable.auto.commit", "false"}, {"enable.partition.eof", "true"}};
+    static const char *const C[][2] = {
+        {"group.id", "load"}, {"enable.auto.commit", "false"}, {"enable.partition.eof", "true"}};
     if (argc < 7) die("usage", "load produce|consume BOOTSTRAP TOPIC N SIZE PARTITIONS [NAME=VALUE...]");
     bool produces = !strcmp(argv[1], "produce");
     long n = atol(argv[4]), size = atol(argv[5]), partitions = atol(argv[6]);
@@ -136,7 +140,7 @@ int main(int argc, char **argv) {
         produce(rk, argv[3], n, (size_t)size, (int32_t)partitions);
     else
         n = consume(rk, argv[3], n, (int32_t)partitions, &sum);
-    printf("{\"records\": %ld, \"seconds\": %.4f, \"client_cpu\": %.3f, \"sum\": \"%016llx\"}\n", n, now_s() - began, cpu_s(),
-           (unsigned long long)sum);
+    printf("{\"records\": %ld, \"seconds\": %.4f, \"client_cpu\": %.3f, \"sum\": \"%016llx\"}\n", n, now_s() - began,
+           cpu_s(), (unsigned long long)sum);
     return 0; /* the client's own clean-up is not what is measured */
 }

@@ -3,7 +3,6 @@
 #include "base/memory.h"
 #include "base/vec.h"
 
-
 void *vec_grow_(void *p, size_t *cap, size_t need, size_t elem)
 {
     size_t c = *cap ? *cap * 2 : 8, bytes;

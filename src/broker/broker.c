@@ -1,5 +1,5 @@
 /* Start and stop, a request's way from frame to reply, and the handlers that need nothing else. */
-#include "broker/broker_int.h"
+#include "broker/txn_int.h"
 
 #include "base/memory.h"
 
@@ -222,11 +222,19 @@ static const struct {
     {KAFKA_delete_topics, handle_delete_topics},
     {KAFKA_init_producer_id, handle_init_producer_id},
     {KAFKA_offset_for_leader_epoch, handle_offset_for_leader_epoch},
+    {KAFKA_add_partitions_to_txn, handle_add_partitions_to_txn},
+    {KAFKA_add_offsets_to_txn, handle_add_offsets_to_txn},
+    {KAFKA_end_txn, handle_end_txn},
+    {KAFKA_write_txn_markers, handle_write_txn_markers},
+    {KAFKA_txn_offset_commit, handle_txn_offset_commit},
     {KAFKA_describe_configs, handle_describe_configs},
     {KAFKA_create_partitions, handle_create_partitions},
     {KAFKA_delete_groups, handle_delete_groups},
     {KAFKA_offset_delete, handle_offset_delete},
     {KAFKA_describe_cluster, handle_describe_cluster},
+    {KAFKA_describe_producers, handle_describe_producers},
+    {KAFKA_describe_transactions, handle_describe_transactions},
+    {KAFKA_list_transactions, handle_list_transactions},
 };
 
 static void dispatch(struct request *rq)
@@ -321,6 +329,8 @@ enum err broker_start(struct broker **out, const struct broker_options *o, struc
     e = sessions_start(b, f);
     if (!e)
         e = groups_start(b, f);
+    if (!e)
+        e = txns_start(b, f);
     if (e) {
         broker_stop(b);
         return e;
@@ -334,9 +344,13 @@ void broker_stop(struct broker *b)
     atomic_store(&b->stopping, true);
     if (b->groups)
         groups_close(b);
+    if (b->txns)
+        txns_close(b);
     while (atomic_load(&b->live_requests) > 0)
         os_sleep_ms(1); /* appends on their way to the disk, fetches that were just woken */
     clockwork_stop(&b->clock);
+    if (b->txns)
+        txns_stop(b);
     if (b->groups)
         groups_stop(b);
     if (b->sessions)
@@ -356,6 +370,23 @@ void broker_stats(struct broker *b, struct broker_stats *out)
 }
 
 /* -- handlers without a file of their own ------------------------------------------------------------------------ */
+/* transaction.version 2 (KIP-890): clients that know it let Produce add partitions and get an epoch per transaction. A feature
+ * whose lowest version is 0 is hidden from clients before ApiVersions 4, which cannot read that; finalized ones are not. */
+static void fill_features(struct request *rq, struct kafka_api_versions_response *r)
+{
+    static const struct str name = {"transaction.version", 19};
+
+    if (rq->version >= 4) {
+        r->supported_features.p = KAFKA_ARRAY(rq->arena, api_versions_supported_feature, 1);
+        r->supported_features.n = 1;
+        *r->supported_features.p = (struct kafka_api_versions_supported_feature){name, 0, 2};
+    }
+    r->finalized_features_epoch = 0;
+    r->finalized_features.p = KAFKA_ARRAY(rq->arena, api_versions_finalized_feature, 1);
+    r->finalized_features.n = 1;
+    *r->finalized_features.p = (struct kafka_api_versions_finalized_feature){name, 2, 2};
+}
+
 static void fill_api_keys(struct request *rq, struct kafka_api_versions_response *r)
 {
     r->api_keys.p = KAFKA_ARRAY(rq->arena, api_versions_key, KAFKA_NAPIS);
@@ -365,6 +396,7 @@ static void fill_api_keys(struct request *rq, struct kafka_api_versions_response
 
         r->api_keys.p[i] = (struct kafka_api_versions_key){api->key, api->first, api->last};
     }
+    fill_features(rq, r);
     /* Produce 0–2 are listed and then refused: librdkafka before 2.12 compresses only if it sees them */
     r->api_keys.p[0].min_version = 0;
 }
@@ -439,53 +471,13 @@ void handle_describe_cluster(struct request *rq)
     request_reply(rq, r);
 }
 
-static const char NO_TRANSACTIONS[] = "penstock has no transactions yet: use a producer without transactional.id";
-
-/* The error that both the Java client and librdkafka give up on at once. */
-static int16_t refuse_transactional(struct str id)
-{
-    os_log(OS_WARN, "broker", "transactional id \"%.*s\" refused: %s", (int)(id.n < 200 ? id.n : 200), id.p,
-           NO_TRANSACTIONS);
-    return KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-}
-
-static void give_producer_id(struct request *rq)
-{
-    const struct kafka_init_producer_id_request *q = rq->body;
-    struct kafka_init_producer_id_response *r = KAFKA_NEW(rq->arena, init_producer_id_response);
-    struct fault f;
-
-    r->producer_epoch = -1;
-    if ((q->transactional_id.p && q->transactional_id.n == 0) || (q->producer_id == -1) != (q->producer_epoch == -1))
-        r->error_code = KAFKA_E_INVALID_REQUEST;
-    else if (q->transactional_id.p)
-        r->error_code = refuse_transactional(q->transactional_id);
-    else if (log_producer_id(rq->b->log, &r->producer_id, &f)) {
-        os_log(OS_ERROR, "broker", "no producer id: %s", fault_message(&f));
-        r->error_code = KAFKA_E_KAFKA_STORAGE_ERROR;
-        r->producer_id = -1;
-    } else {
-        r->producer_epoch = 0;
-    }
-    request_reply(rq, r);
-}
-
-/* A block of ids is made durable now and then: not on a loop. */
-void handle_init_producer_id(struct request *rq)
-{
-    request_on_io(rq, give_producer_id);
-}
-
 static void coordinator_of(struct request *rq, struct str key, int8_t type, struct kafka_find_coordinator_one *out)
 {
     out->key = key;
     out->node_id = -1;
     out->port = -1;
     out->error_message = STR("");
-    if (type == 1) {
-        out->error_code = refuse_transactional(key);
-        out->error_message = str_of(NO_TRANSACTIONS);
-    } else if (type != 0) {
+    if (type != 0 && type != 1) { /* groups, transactions: this one node coordinates both */
         out->error_code = KAFKA_E_INVALID_REQUEST;
         out->error_message = str_of(kafka_code_message(out->error_code));
     } else {

@@ -16,10 +16,10 @@
  *
  * Durability: an acknowledgement of Produce (acks 1, all) and OffsetCommit is sent when the log says the bytes are on disk;
  * nobody fetches what is not. Groups and offsets live in the topic __consumer_offsets, one partition, in Kafka's formats;
- * broker_start reads it.
+ * broker_start reads it. Transactions likewise in __transaction_state, and broker_start ends what a crash left half done.
  * Ownership: the frame is the caller's and is only used during the call (Produce patches the batches in it). A reply is
  * the callee's from then on: broker_reply_free.
- * What it is not: it has no transactions, ACLs, users or quotas yet; a transactional id is refused by name.
+ * What it is not: it has no ACLs, users or quotas yet.
  */
 #ifndef PENSTOCK_BROKER_BROKER_H
 #define PENSTOCK_BROKER_BROKER_H
@@ -80,6 +80,30 @@ char *broker_reply_flat(const struct broker_reply *r, size_t *n);
 /* frame: a request without its length word. */
 void broker_request(struct broker_conn *c, char *frame, size_t n, void (*respond)(void *arg, struct broker_reply *r),
                     void *arg);
+
+/* -- the server's own transactional producers ---------------------------------------------------------------------- */
+/*
+ * For query threads: the calls block. One thread at a time. What is appended is not durable before broker_producer_end
+ * returned, and then all of it is. A producer that a newer one of its transactional id has fenced gets ERR_KAFKA_FENCED.
+ */
+struct broker_producer;
+/* InitProducerId: fences earlier incarnations, finishes what they left (commits what was prepared, aborts what was open),
+ * durably. timeout_ms INT32_MAX: none; the transaction then ends with the process, at the latest at the next start. */
+CHECK enum err broker_producer_open(struct broker *b, struct str transactional_id, int32_t timeout_ms,
+                                    struct broker_producer **out, struct fault *f);
+void broker_producer_close(struct broker_producer *p); /* aborts what is open; NULL allowed */
+/* One record batch (log/batch.h; its producer's fields are filled in here) to a partition, in the open transaction or a new
+ * one. Waits while too much waits for the disk. `bytes` are the caller's again when it returns. */
+CHECK enum err broker_producer_append(struct broker_producer *p, struct log_partition *partition, char *bytes, size_t n,
+                                      struct fault *f);
+/* TxnOffsetCommit: counts for the group when the transaction commits. */
+CHECK enum err broker_producer_offset(struct broker_producer *p, struct str group, struct str topic, int32_t partition,
+                                      int64_t offset, struct str metadata, struct fault *f);
+/* EndTxn: records, offsets, decision and markers are durable by one sync when it returns. Nothing begun: nothing done. */
+CHECK enum err broker_producer_end(struct broker_producer *p, bool commit, struct fault *f);
+/* The group's committed offset and its metadata, in the arena, once no transaction may change it. *offset -1: none. */
+CHECK enum err broker_group_offset(struct broker *b, struct str group, struct str topic, int32_t partition,
+                                   struct arena *a, int64_t *offset, struct str *metadata, struct fault *f);
 
 /* -- for the console, metrics and the command line --------------------------------------------------------------- */
 struct broker_stats {

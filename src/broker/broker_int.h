@@ -52,6 +52,7 @@ bool clockwork_io(struct clockwork *w, void (*fn)(void *arg), void *arg);
 
 /* -- the broker -------------------------------------------------------------------------------------------------- */
 struct groups;   /* group.c */
+struct txns;     /* txn.c */
 struct sessions; /* fetch_session.c */
 struct fetch;    /* fetch.c */
 
@@ -60,6 +61,7 @@ struct broker {
     struct log *log;
     struct clockwork clock;
     struct groups *groups;
+    struct txns *txns;
     struct sessions *sessions;
     atomic_uint_fast64_t requests, produce_requests, fetch_requests, errors, waiting_fetches;
     atomic_int_fast64_t live_requests; /* begun and not answered: broker_stop waits for none */
@@ -123,9 +125,28 @@ void handle_delete_groups(struct request *rq);
 void handle_offset_commit(struct request *rq);
 void handle_offset_fetch(struct request *rq);
 void handle_offset_delete(struct request *rq);
+void handle_add_partitions_to_txn(struct request *rq);
+void handle_add_offsets_to_txn(struct request *rq);
+void handle_end_txn(struct request *rq);
+void handle_write_txn_markers(struct request *rq);
+void handle_txn_offset_commit(struct request *rq);
+void handle_describe_producers(struct request *rq);
+void handle_describe_transactions(struct request *rq);
+void handle_list_transactions(struct request *rq);
 
 /* api_versions answered in version 0 with UNSUPPORTED_VERSION: the body was not looked at */
 void reply_unsupported_api_versions(struct request *rq);
+
+/* -- the broker's own topics (store.c) --------------------------------------------------------------------------- */
+struct batch;
+bool topic_is_internal(struct str topic);
+/* Partition 0 of the topic, which is made when it is not there. Blocks. */
+CHECK enum err store_open(struct broker *b, struct str topic, const struct log_config *configs, size_t nconfigs,
+                          struct log_partition **out, struct fault *f);
+typedef enum err store_batch_fn(void *arg, const struct batch *batch, struct arena *a, struct fault *f);
+/* Every batch of p that is durable, in order; the arena is emptied after each. */
+CHECK enum err store_each_batch(struct log_partition *p, const char *name, store_batch_fn *fn, void *arg,
+                                struct fault *f);
 
 /* -- topics (topics.c) ------------------------------------------------------------------------------------------- */
 bool uuid_is_zero(struct os_uuid id);

@@ -10,6 +10,7 @@
 #include "broker/broker_int.h"
 
 #include "base/memory.h"
+#include "log/batch.h"
 
 struct fetch {
     struct request *rq;
@@ -72,6 +73,39 @@ static bool diverges(struct fetch_part *p, const struct log_offsets *o)
     return true;
 }
 
+/* The end of the batches in the slice. */
+static int64_t slice_end(const struct log_slice *slice, int64_t from)
+{
+    struct str rest = log_slice_bytes(slice);
+    struct batch b;
+
+    while (rest.n && !batch_parse(rest, &b, NULL)) {
+        from = b.base_offset + b.last_offset_delta + 1;
+        rest = str_make(rest.p + b.all.n, rest.n - b.all.n);
+    }
+    return from;
+}
+
+/* Which transactions of what was read were aborted. */
+static enum log_status list_aborted(struct log_partition *partition, struct fetch_part *p, struct arena *a)
+{
+    struct log_aborted *list;
+    size_t n;
+    enum log_status s =
+        log_aborted(partition, p->want.fetch_offset, slice_end(p->slice, p->want.fetch_offset), a, &list, &n);
+
+    if (s != LOG_OK) {
+        log_slice_release(p->slice);
+        p->slice = NULL;
+        return s;
+    }
+    p->got.aborted_transactions.n = (int32_t)n;
+    p->got.aborted_transactions.p = KAFKA_ARRAY(a, fetch_aborted, n);
+    for (size_t i = 0; i < n; i++)
+        p->got.aborted_transactions.p[i] = (struct kafka_fetch_aborted){list[i].producer_id, list[i].first_offset};
+    return LOG_OK;
+}
+
 /* Reads one part within `room` bytes. False: the disk would have to be read. */
 static bool read_part(struct fetch *f, size_t i, size_t *room, bool *first)
 {
@@ -80,6 +114,7 @@ static bool read_part(struct fetch *f, size_t i, size_t *room, bool *first)
     size_t most = p->want.partition_max_bytes > 0 ? (size_t)p->want.partition_max_bytes : 0;
     struct log_offsets o;
     enum log_status status = LOG_OK;
+    unsigned flags;
     int16_t error;
 
     kafka_defaults(kafka_shape_fetch_partition_response(), &p->got);
@@ -99,14 +134,19 @@ static bool read_part(struct fetch *f, size_t i, size_t *room, bool *first)
         set_error(p, error);
         return true;
     }
-    p->got.high_watermark = p->got.last_stable_offset = o.high_watermark;
+    p->got.high_watermark = o.high_watermark;
+    p->got.last_stable_offset = o.last_stable;
     p->got.log_start_offset = o.log_start;
     most = most < *room ? most : *room;
-    if (diverges(p, &o) || p->want.fetch_offset >= o.high_watermark || (most == 0 && !*first))
+    if (diverges(p, &o) || p->want.fetch_offset >= (q->isolation_level ? o.last_stable : o.high_watermark) ||
+        (most == 0 && !*first))
         return true;
-    status = log_read(f->partitions[i], p->want.fetch_offset, most, *first, f->cold ? 0 : LOG_READ_NOWAIT, &p->slice);
+    flags = (f->cold ? 0 : LOG_READ_NOWAIT) | (q->isolation_level ? LOG_READ_COMMITTED : 0);
+    status = log_read(f->partitions[i], p->want.fetch_offset, most, *first, flags, &p->slice);
     if (status == LOG_AGAIN)
         return false;
+    if (status == LOG_OK && p->slice && q->isolation_level)
+        status = list_aborted(f->partitions[i], p, f->rq->arena);
     if (status != LOG_OK)
         set_error(p, (int16_t)status);
     else if (p->slice) {

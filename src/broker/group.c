@@ -590,6 +590,7 @@ void groups_stop(struct broker *b)
     }
     if (all->store)
         log_partition_release(all->store);
+    group_txn_free(b);
     map_free(&all->by_id);
     os_mutex_free(all->lock);
     os_cond_free(all->applied);

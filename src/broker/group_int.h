@@ -39,6 +39,7 @@ struct committed {
     struct str topic, metadata; /* owned */
     int32_t partition, leader_epoch;
     int64_t offset, timestamp_ms;
+    int64_t at; /* of its record in __consumer_offsets: the later one counts */
 };
 
 struct group {
@@ -63,6 +64,7 @@ struct groups {
     struct alarm alarm;
     int64_t alarm_ms;            /* INT64_MAX: not set */
     struct log_partition *store; /* __consumer_offsets-0 */
+    struct map pending;          /* producer id → offsets that its open transaction will commit (group_txn.c) */
     uint64_t nmembers;
     uint64_t commits_sent, commits_applied; /* OffsetCommits that were appended; that are on disk and in memory */
     struct os_cond *applied;
@@ -108,17 +110,38 @@ struct store_write {
     void (*done)(struct broker *b, void *arg, int16_t code);
     void *arg;
     int16_t code;
+    enum log_origin origin;
 };
 struct store_write *store_begin(struct broker *b, void (*done)(struct broker *b, void *arg, int16_t code), void *arg);
 void store_put_offset(struct store_write *w, struct str group, const struct committed *c, bool tombstone);
 void store_put_group_tombstone(struct store_write *w, struct str group);
-/* KAFKA_E_NONE: done will be called. Else it will not, and the write is freed. */
-int16_t store_send(struct store_write *w);
+/* KAFKA_E_NONE: done will be called; *at (NULL allowed) is the first record's offset. Else it will not, and the write is freed. */
+int16_t store_send(struct store_write *w, int64_t *at);
 void store_cancel(struct store_write *w);
 struct committed *committed_find(const struct group *g, struct str topic, int32_t partition);
 void committed_put(struct group *g, const struct committed *c); /* copies */
 void committed_remove(struct group *g, struct str topic, int32_t partition);
 CHECK enum err store_load(struct broker *b, struct fault *f);
+
+/* group_offsets.c */
+struct committer { /* who commits offsets */
+    struct str member_id, instance_id;
+    int32_t generation; /* -1: not as a member */
+    bool is_transactional;
+};
+/* May it commit? A group without members takes anybody's. With the lock held. */
+int16_t group_may_commit(struct broker *b, struct group *g, const struct committer *c);
+
+/* group_txn.c: offsets of transactions; with the lock held */
+struct txn_who;
+#define OFFSETS_TOPIC STR("__consumer_offsets")
+void group_txn_pend(struct broker *b, int64_t producer_id, struct str group, const struct committed *c);
+bool group_txn_unstable(const struct broker *b, struct str group, struct str topic, int32_t partition);
+void group_txn_settle(struct broker *b, int64_t producer_id, bool commit);
+void group_txn_free(struct broker *b);
+/* Write offsets as the producer's transactional batch; they are pending at once. KAFKA_E_NONE: done will be called. */
+int16_t group_txn_write(struct broker *b, const struct txn_who *who, struct str group, struct committed *list, size_t n,
+                        void (*done)(struct broker *b, void *arg, int16_t code), void *arg);
 
 /* group_topics.c: what groups committed for topics that are no more; without the lock. */
 void offsets_forget_topic(struct broker *b, struct str topic); /* blocks until durable */

@@ -35,27 +35,28 @@ static void committed_on_disk(struct broker *b, void *arg, int16_t code)
     request_reply(c->rq, c->response);
 }
 
-/* May this member of this generation commit? A group without members takes anybody's (generation -1). */
-static int16_t may_commit(struct broker *b, struct group *g, const struct kafka_offset_commit_request *q)
+/* As ClassicGroup.validateOffsetCommit; a transaction may also come from somebody who says nothing of himself. */
+int16_t group_may_commit(struct broker *b, struct group *g, const struct committer *c)
 {
     struct member *m;
+    bool is_nobody = c->generation < 0 && !c->member_id.n && !c->instance_id.p;
 
     if (!g && b->groups->by_id.n >= LIMIT_GROUPS)
         return KAFKA_E_GROUP_MAX_SIZE_REACHED;
     if (!g)
-        return q->generation_id_or_member_epoch < 0 ? KAFKA_E_NONE : KAFKA_E_ILLEGAL_GENERATION;
-    if (q->generation_id_or_member_epoch < 0 && g->state == GROUP_EMPTY)
+        return c->generation < 0 ? KAFKA_E_NONE : KAFKA_E_ILLEGAL_GENERATION;
+    if ((c->generation < 0 && g->state == GROUP_EMPTY) || (is_nobody && c->is_transactional))
         return KAFKA_E_NONE;
-    if (q->generation_id_or_member_epoch < 0 && !q->member_id.n && !q->group_instance_id.p)
+    if (is_nobody)
         return KAFKA_E_UNKNOWN_MEMBER_ID;
-    m = q->group_instance_id.p ? group_static(g, q->group_instance_id) : group_member(g, q->member_id);
+    m = c->instance_id.p ? group_static(g, c->instance_id) : group_member(g, c->member_id);
     if (!m)
         return KAFKA_E_UNKNOWN_MEMBER_ID;
-    if (!str_eq(m->id, q->member_id))
+    if (!str_eq(m->id, c->member_id))
         return KAFKA_E_FENCED_INSTANCE_ID;
-    if (q->generation_id_or_member_epoch != g->generation)
+    if (c->generation != g->generation)
         return KAFKA_E_ILLEGAL_GENERATION;
-    if (g->state == GROUP_COMPLETING)
+    if (g->state == GROUP_COMPLETING && !c->is_transactional)
         return KAFKA_E_REBALANCE_IN_PROGRESS;
     member_alive(b, m);
     return KAFKA_E_NONE;
@@ -116,19 +117,23 @@ void handle_offset_commit(struct request *rq)
 {
     const struct kafka_offset_commit_request *q = rq->body;
     struct broker *b = rq->b;
+    const struct committer by = {q->member_id, q->group_instance_id, q->generation_id_or_member_epoch, false};
     struct commit *c;
     struct store_write *w;
+    int64_t at;
     int16_t code;
 
     os_mutex_lock(b->groups->lock);
     c = check_commit(rq); /* under the lock: a topic's deletion waits for the commits that still found it */
-    code = may_commit(b, group_find(b, q->group_id), q);
+    code = group_may_commit(b, group_find(b, q->group_id), &by);
     if (!code && c->n) {
         w = store_begin(b, committed_on_disk, c);
         for (size_t i = 0; i < c->n; i++)
             store_put_offset(w, q->group_id, &c->list[i], false);
-        code = store_send(w);
+        code = store_send(w, &at);
         b->groups->commits_sent += code == KAFKA_E_NONE;
+        for (size_t i = 0; !code && i < c->n; i++) /* the callback waits for the lock */
+            c->list[i].at = at + (int64_t)i;
     }
     bool answer = code || !c->n; /* else c is the callback's, and may be gone */
     os_mutex_unlock(b->groups->lock);
@@ -139,10 +144,17 @@ void handle_offset_commit(struct request *rq)
 }
 
 /* -- OffsetFetch ------------------------------------------------------------------------------------------------- */
-static void fetch_one(struct request *rq, const struct group *g, struct str topic, int32_t partition,
+static void fetch_one(struct request *rq, struct str group, struct str topic, int32_t partition,
                       struct kafka_offset_fetch_partition_response *out)
 {
+    const struct kafka_offset_fetch_request *q = rq->body;
+    const struct group *g = group_find(rq->b, group);
     const struct committed *c = g && topic.p ? committed_find(g, topic, partition) : NULL;
+
+    if (q->require_stable && topic.p && group_txn_unstable(rq->b, group, topic, partition)) {
+        c = NULL;
+        out->error_code = KAFKA_E_UNSTABLE_OFFSET_COMMIT;
+    }
 
     out->partition_index = partition;
     out->committed_offset = c ? c->offset : -1;
@@ -172,11 +184,11 @@ static void fetch_all(struct request *rq, const struct group *g, struct kafka_of
                 t->topic_id = known.id;
             t->partitions.p = KAFKA_ARRAY(rq->arena, offset_fetch_partition_response, n);
         }
-        fetch_one(rq, g, c->topic, c->partition, &t->partitions.p[t->partitions.n++]);
+        fetch_one(rq, g->id, c->topic, c->partition, &t->partitions.p[t->partitions.n++]);
     }
 }
 
-static void fetch_named(struct request *rq, const struct group *g, const struct kafka_offset_fetch_group *in,
+static void fetch_named(struct request *rq, const struct kafka_offset_fetch_group *in,
                         struct kafka_offset_fetch_group_response *out)
 {
     bool by_id = rq->version >= 10;
@@ -193,7 +205,7 @@ static void fetch_named(struct request *rq, const struct group *g, const struct 
         t->partitions.n = q->partition_indexes.n;
         t->partitions.p = KAFKA_ARRAY(rq->arena, offset_fetch_partition_response, (size_t)q->partition_indexes.n);
         for (int32_t k = 0; k < q->partition_indexes.n; k++) {
-            fetch_one(rq, g, name, q->partition_indexes.p[k], &t->partitions.p[k]);
+            fetch_one(rq, in->group_id, name, q->partition_indexes.p[k], &t->partitions.p[k]);
             if (!name.p)
                 t->partitions.p[k].error_code = KAFKA_E_UNKNOWN_TOPIC_ID;
         }
@@ -209,7 +221,7 @@ static void fetch_group(struct request *rq, const struct kafka_offset_fetch_grou
     if (in->topics.n < 0)
         fetch_all(rq, g, out);
     else
-        fetch_named(rq, g, in, out);
+        fetch_named(rq, in, out);
 }
 
 /* Versions before 8 ask about one group with the older structs: the same answer, put into those. */
@@ -310,7 +322,7 @@ static void delete_group(struct deletion *d)
         store_put_offset(w, g->id, s->value, true);
     store_put_group_tombstone(w, g->id);
     ++*d->left;
-    d->result->error_code = store_send(w);
+    d->result->error_code = store_send(w, NULL);
     if (d->result->error_code)
         --*d->left;
 }
@@ -444,7 +456,7 @@ void handle_offset_delete(struct request *rq)
         w = store_begin(rq->b, forgotten_on_disk, o);
         n = forget(o, g, w);
         if (n) {
-            o->response->error_code = store_send(w);
+            o->response->error_code = store_send(w, NULL);
             n = o->response->error_code == KAFKA_E_NONE;
         } else {
             store_cancel(w);

@@ -11,10 +11,7 @@
 
 #include <stdio.h>
 
-#define STORE_TOPIC STR("__consumer_offsets")
-
 enum { KEY_OFFSET_OLD = 0, KEY_OFFSET = 1, KEY_GROUP = 2, VALUE_VERSION = 3, VALUE_FLEXIBLE = 4 };
-enum { LOAD_READ_BYTES = 1 << 20 };
 
 /* -- offsets in memory ------------------------------------------------------------------------------------------- */
 static struct str offset_key(char room[300], struct str topic, int32_t partition)
@@ -160,7 +157,7 @@ static int16_t store_code(enum log_status s)
     }
 }
 
-int16_t store_send(struct store_write *w)
+int16_t store_send(struct store_write *w, int64_t *at)
 {
     struct broker *b = w->b;
     struct log_append_result result;
@@ -171,7 +168,9 @@ int16_t store_send(struct store_write *w)
     if (batch_end(w->batch, &f) || w->bytes.bad)
         os_log(OS_ERROR, "broker", "an offsets record could not be made");
     else
-        status = log_append(b->groups->store, w->bytes.p, w->bytes.n, written, w, &result);
+        status = log_append_as(b->groups->store, w->origin, w->bytes.p, w->bytes.n, written, w, &result);
+    if (status == LOG_OK && at)
+        *at = result.base_offset;
     if (status == LOG_OK)
         return KAFKA_E_NONE;
     atomic_fetch_sub(&b->live_requests, 1);
@@ -215,10 +214,16 @@ bool store_group(struct broker *b, struct group *g, void (*done)(struct broker *
     }
     put_record(w, KEY_GROUP, kafka_shape_group_key(), &key, kafka_shape_group_value(), &value);
     free(value.members.p);
-    return store_send(w) == KAFKA_E_NONE;
+    return store_send(w, NULL) == KAFKA_E_NONE;
 }
 
 /* -- reading at start -------------------------------------------------------------------------------------------- */
+struct loading { /* of one record */
+    struct broker *b;
+    int64_t producer_id; /* of the transaction that it belongs to, or -1 */
+    int64_t at;
+};
+
 static bool version_word(struct str *s, int16_t *version)
 {
     if (s->n < 2)
@@ -228,9 +233,10 @@ static bool version_word(struct str *s, int16_t *version)
     return true;
 }
 
-CHECK static enum err load_offset(struct broker *b, struct str key_bytes, int16_t key_version, struct str value_bytes,
+CHECK static enum err load_offset(struct loading *l, struct str key_bytes, int16_t key_version, struct str value_bytes,
                                   struct arena *a, struct fault *f)
 {
+    struct broker *b = l->b;
     struct kafka_offset_key key;
     struct kafka_offset_value value;
     struct group *g;
@@ -250,9 +256,12 @@ CHECK static enum err load_offset(struct broker *b, struct str key_bytes, int16_
     e = kafka_decode(kafka_shape_offset_value(), version, version >= VALUE_FLEXIBLE, value_bytes, a, &value, NULL, f);
     if (e)
         return e;
-    committed_put(g ? g : group_make(b, key.group),
-                  &(struct committed){key.topic, value.metadata, key.partition, value.leader_epoch, value.offset,
-                                      value.commit_timestamp});
+    struct committed c = {key.topic,    value.metadata,         key.partition, value.leader_epoch,
+                          value.offset, value.commit_timestamp, l->at};
+    if (l->producer_id >= 0)
+        group_txn_pend(b, l->producer_id, key.group, &c);
+    else
+        committed_put(g ? g : group_make(b, key.group), &c);
     return ERR_OK;
 }
 
@@ -319,7 +328,7 @@ CHECK static enum err load_group(struct broker *b, struct str key_bytes, struct 
     return ERR_OK;
 }
 
-CHECK static enum err load_record(struct broker *b, const struct record *r, struct arena *a, struct fault *f)
+CHECK static enum err load_record(struct loading *l, const struct record *r, struct arena *a, struct fault *f)
 {
     struct str key = r->key;
     int16_t version;
@@ -327,67 +336,33 @@ CHECK static enum err load_record(struct broker *b, const struct record *r, stru
     if (!key.p || !version_word(&key, &version))
         return FAULT(f, ERR_CORRUPT, {"what", "__consumer_offsets"}, {"detail", "a record without a key"});
     if (version == KEY_OFFSET_OLD || version == KEY_OFFSET)
-        return load_offset(b, key, version, r->value, a, f);
+        return load_offset(l, key, version, r->value, a, f);
     if (version == KEY_GROUP)
-        return load_group(b, key, r->value, a, f);
+        return load_group(l->b, key, r->value, a, f);
     return ERR_OK; /* a later Kafka's kinds of group: not ours to read */
 }
 
-CHECK static enum err load_batch(struct broker *b, const struct batch *batch, struct arena *a, struct fault *f)
+/* A marker decides what stands before it of its producer, as it did when it was written. */
+CHECK static enum err load_batch(void *broker, const struct batch *batch, struct arena *a, struct fault *f)
 {
+    struct broker *b = broker;
+    struct loading l = {b, batch->attributes & BATCH_TRANSACTIONAL ? batch->producer_id : -1, 0};
+    struct batch_marker marker;
     struct record_iter it;
     struct record r;
     bool got = true;
     enum err e;
 
-    if (batch->attributes & 32)
-        return ERR_OK; /* a control batch */
-    e = records_begin(&it, batch, a, 64 << 20, f);
-    while (!e && !(e = records_next(&it, &r, &got, f)) && got)
-        e = load_record(b, &r, a, f);
-    return e;
-}
-
-/* The batches of one read, on from *offset. */
-CHECK static enum err load_slice(struct broker *b, struct str bytes, int64_t *offset, struct arena *a, struct fault *f)
-{
-    enum err e = ERR_OK;
-
-    while (bytes.n && !e) {
-        struct batch batch;
-
-        e = batch_parse(bytes, &batch, f);
-        if (e)
-            return e;
-        e = load_batch(b, &batch, a, f);
-        *offset = batch.base_offset + batch.last_offset_delta + 1;
-        bytes = str_make(bytes.p + batch.all.n, bytes.n - batch.all.n);
-        arena_reset(a);
+    if (batch->attributes & BATCH_CONTROL) {
+        if (batch_marker_parse(batch, &marker))
+            group_txn_settle(b, batch->producer_id, marker.commit);
+        return ERR_OK;
     }
-    return e;
-}
-
-CHECK static enum err load_all(struct broker *b, struct fault *f)
-{
-    struct log_offsets o = log_partition_offsets(b->groups->store);
-    struct arena *a = arena_new(128 << 20);
-    int64_t offset = o.log_start;
-    enum err e = ERR_OK;
-
-    while (offset < o.high_watermark && !e) {
-        struct log_slice *slice = NULL;
-        enum log_status s = log_read(b->groups->store, offset, LOAD_READ_BYTES, true, 0, &slice);
-
-        if (s != LOG_OK) {
-            e = FAULT(f, ERR_CORRUPT, {"what", "__consumer_offsets"}, {"detail", kafka_code_name((int16_t)s)});
-        } else if (!slice) {
-            break;
-        } else {
-            e = load_slice(b, log_slice_bytes(slice), &offset, a, f);
-            log_slice_release(slice);
-        }
+    e = records_begin(&it, batch, a, LIMIT_UNPACKED_BYTES, f);
+    while (!e && !(e = records_next(&it, &r, &got, f)) && got) {
+        l.at = r.offset;
+        e = load_record(&l, &r, a, f);
     }
-    arena_free(a);
     return e;
 }
 
@@ -413,19 +388,10 @@ enum err store_load(struct broker *b, struct fault *f)
                                                 /* a group of thousands of members or offsets is one batch */
                                                 {{"max.message.bytes", 17}, {"52428800", 8}},
                                                 {{"segment.bytes", 13}, {"104857600", 9}}};
-    struct os_uuid id;
-    enum err e;
+    enum err e = store_open(b, OFFSETS_TOPIC, configs, sizeof configs / sizeof configs[0], &b->groups->store, f);
 
-    b->groups->store = log_partition(b->log, STORE_TOPIC, 0);
-    if (!b->groups->store) {
-        e = log_topic_create(b->log, STORE_TOPIC, 1, configs, sizeof configs / sizeof configs[0], &id, f);
-        if (e)
-            return e;
-        b->groups->store = log_partition(b->log, STORE_TOPIC, 0);
-        if (!b->groups->store)
-            return fault_internal(f, "the new topic __consumer_offsets has no partition");
-    }
-    e = load_all(b, f);
+    if (!e)
+        e = store_each_batch(b->groups->store, "__consumer_offsets", load_batch, b, f);
     if (!e)
         e = offsets_forget_missing(b, f);
     if (!e)

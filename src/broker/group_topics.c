@@ -80,7 +80,7 @@ void offsets_forget_topic(struct broker *b, struct str topic)
     struct store_write *w = store_begin(b, forgotten, &x);
     if (put_tombstones(b, topic, w, a) == 0)
         store_cancel(w);
-    else if (store_send(w) != KAFKA_E_NONE)
+    else if (store_send(w, NULL) != KAFKA_E_NONE)
         os_log(OS_WARN, "broker", "the offsets of topic %.*s stay until the next start", STR_ARG(topic));
     else
         while (!x.ready)

@@ -29,14 +29,15 @@ static int16_t check_leader(int32_t asked, const struct log_offsets *o)
     return asked < o->leader_epoch ? KAFKA_E_FENCED_LEADER_EPOCH : KAFKA_E_UNKNOWN_LEADER_EPOCH;
 }
 
-static void find(struct log_partition *p, const struct log_offsets *o, int64_t timestamp,
+/* `end`: the high watermark or, for read_committed, the last stable offset: Kafka takes what is found behind it for nothing. */
+static void find(struct log_partition *p, const struct log_offsets *o, int64_t end, int64_t timestamp,
                  struct kafka_list_offsets_partition_response *out)
 {
     enum log_status status = LOG_OK;
 
     switch (timestamp) {
     case LATEST:
-        out->offset = o->high_watermark;
+        out->offset = end;
         break;
     case EARLIEST:
     case EARLIEST_LOCAL:
@@ -51,6 +52,9 @@ static void find(struct log_partition *p, const struct log_offsets *o, int64_t t
     default:
         status = log_offset_for_time(p, timestamp, &out->offset, &out->timestamp);
     }
+    if (status == LOG_OK && out->offset >= end && timestamp != LATEST && timestamp != EARLIEST &&
+        timestamp != EARLIEST_LOCAL)
+        out->offset = -1;
     if (status != LOG_OK) {
         out->error_code = (int16_t)status;
         out->offset = out->timestamp = -1;
@@ -65,6 +69,7 @@ static void list_one(struct request *rq, struct str topic, const struct kafka_li
                      struct kafka_list_offsets_partition_response *out)
 {
     struct log_partition *p = log_partition(rq->b->log, topic, in->partition_index);
+    const struct kafka_list_offsets_request *q = rq->body;
     struct log_offsets o;
 
     out->partition_index = in->partition_index;
@@ -77,7 +82,7 @@ static void list_one(struct request *rq, struct str topic, const struct kafka_li
     if (!out->error_code && !allowed(in->timestamp, rq->version))
         out->error_code = KAFKA_E_UNSUPPORTED_VERSION;
     if (!out->error_code)
-        find(p, &o, in->timestamp, out);
+        find(p, &o, q->isolation_level ? o.last_stable : o.high_watermark, in->timestamp, out);
     log_partition_release(p);
 }
 

@@ -1,5 +1,5 @@
 /* Produce: each partition's batches go to the log; the answer leaves when the last of them is on disk. */
-#include "broker/broker_int.h"
+#include "broker/txn_int.h"
 
 #include "log/batch.h"
 
@@ -80,11 +80,57 @@ static void refuse_because(struct produce *op, struct kafka_produce_partition_re
     out->error_message = message;
 }
 
+/* -- transactional batches -------------------------------------------------------------------------------------------- */
+
+/* Does the batch belong to an ongoing transaction of its producer? From version 12 on it makes itself belong. Codes that
+ * older clients would not retry are told as one that they do, as Kafka's AddPartitionsToTxnManager does. */
+static int16_t enlist(struct request *rq, const struct txn_who *who, struct str topic, int32_t partition)
+{
+    const struct txn_part part = {topic, partition};
+    int16_t code =
+        rq->version >= 12 ? txn_add(rq->b, who, &part, 1, 2, NULL) : txn_verify(rq->b, who, topic, partition);
+
+    switch (code) {
+    case KAFKA_E_PRODUCER_FENCED:
+        return KAFKA_E_INVALID_PRODUCER_EPOCH; /* what the log would say */
+    case KAFKA_E_TRANSACTION_ABORTABLE:
+        return rq->version >= 11 ? code : KAFKA_E_INVALID_TXN_STATE;
+    case KAFKA_E_CONCURRENT_TRANSACTIONS:
+        return rq->version >= 12 ? code : KAFKA_E_NOT_ENOUGH_REPLICAS;
+    case KAFKA_E_COORDINATOR_NOT_AVAILABLE:
+        return KAFKA_E_NOT_ENOUGH_REPLICAS;
+    default:
+        return code;
+    }
+}
+
+/* Under the producer's gate: the end of its transaction cannot come between the question and the append. */
+static enum log_status append_transactional(struct request *rq, struct str topic, struct log_partition *p,
+                                            struct str records, const struct batch *b, struct produce_slot *slot,
+                                            struct log_append_result *result)
+{
+    const struct kafka_produce_request *q = rq->body;
+    const struct txn_who who = {q->transactional_id, b->producer_id, b->producer_epoch};
+    struct os_mutex *gate = txn_gate(rq->b, who.id);
+
+    os_mutex_lock(gate);
+    int16_t code = enlist(rq, &who, topic, log_partition_number(p));
+    if (code == KAFKA_E_INVALID_TXN_STATE)
+        snprintf(result->message, sizeof result->message, "Partition was not added to the transaction");
+    enum log_status status =
+        code ? (enum log_status)code
+             : log_append_as(p, rq->version >= 12 ? LOG_FROM_CLIENT_V2 : LOG_FROM_CLIENT, (char *)(uintptr_t)records.p,
+                             records.n, q->acks ? appended : NULL, slot, result);
+    os_mutex_unlock(gate);
+    return status;
+}
+
 /* What Kafka's ProduceRequest and UnifiedLog ask of a client's records before the log looks at them: one whole batch of
  * magic 2 with base offset 0; what follows it must be less than a batch, and is ignored. Sets *n to the batch's size. */
 static bool check_batch(struct produce *op, const struct kafka_produce_partition *in,
-                        struct kafka_produce_partition_response *out, size_t *n)
+                        struct kafka_produce_partition_response *out, struct batch *parsed, size_t *n)
 {
+    const struct kafka_produce_request *q = op->rq->body;
     struct arena *a = op->rq->arena;
     struct str rest;
     struct batch b;
@@ -109,11 +155,6 @@ static bool check_batch(struct produce *op, const struct kafka_produce_partition
         refuse_because(op, out, KAFKA_E_INVALID_RECORD, STR("Produce requests must contain exactly one record batch"));
         return false;
     }
-    if (b.attributes & 16) {
-        refuse_because(op, out, KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-                       STR("penstock has no transactions yet: use a producer without transactional.id"));
-        return false;
-    }
     *n = b.all.n;
     if (b.base_offset != 0) {
         refuse_because(
@@ -126,6 +167,11 @@ static bool check_batch(struct produce *op, const struct kafka_produce_partition
                        STR("Produce requests before version 7 are not allowed to use ZStandard compression"));
         return false;
     }
+    if ((b.attributes & BATCH_TRANSACTIONAL) && !q->transactional_id.n) {
+        refuse(op, out, KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        return false;
+    }
+    *parsed = b;
     return true;
 }
 
@@ -138,23 +184,20 @@ static void produce_one(struct produce *op, struct str topic, const struct kafka
     struct log_partition *p;
     struct log_append_result result = {.log_start = -1, .base_offset = -1, .log_append_time_ms = -1};
     enum log_status status;
+    struct batch b;
     size_t n;
 
     out->index = in->index;
-    if (q->transactional_id.p) {
-        refuse(op, out, KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
-        return;
-    }
-    if (topic.p && str_eqz(topic, "__consumer_offsets")) { /* what stands there is ours to read at the next start */
+    if (topic.p && topic_is_internal(topic)) { /* what stands there is ours to read at the next start */
         refuse_because(op, out, KAFKA_E_INVALID_TOPIC_EXCEPTION,
-                       STR("Cannot append to internal topic __consumer_offsets"));
+                       arena_fmt(rq->arena, "Cannot append to internal topic %.*s", STR_ARG(topic)));
         return;
     }
     if (!topic.p || !(p = log_partition(rq->b->log, topic, in->index))) {
         refuse(op, out, unknown);
         return;
     }
-    if (!check_batch(op, in, out, &n)) {
+    if (!check_batch(op, in, out, &b, &n)) {
         if (out->error_code == KAFKA_E_INVALID_RECORD && n) /* a whole batch was there: Kafka asks the log then */
             out->log_start_offset = log_partition_offsets(p).log_start;
         log_partition_release(p);
@@ -164,7 +207,10 @@ static void produce_one(struct produce *op, struct str topic, const struct kafka
     *slot = (struct produce_slot){op, out};
     atomic_fetch_add(&op->left, 1);
     /* the frame is ours to patch: the decoder only lent it as const */
-    status = log_append(p, (char *)(uintptr_t)in->records.p, n, q->acks ? appended : NULL, slot, &result);
+    if (b.attributes & BATCH_TRANSACTIONAL)
+        status = append_transactional(rq, topic, p, str_make(in->records.p, n), &b, slot, &result);
+    else
+        status = log_append(p, (char *)(uintptr_t)in->records.p, n, q->acks ? appended : NULL, slot, &result);
     if (status != LOG_OK || q->acks == 0) {
         if (status != LOG_OK) {
             fill(rq->arena, out, status, &result);

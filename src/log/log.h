@@ -90,6 +90,8 @@ size_t log_facts(struct log *l, struct str prefix, struct arena *a, struct log_c
 /* -- partitions --------------------------------------------------------------------------------------------------- */
 struct log_partition *log_partition(struct log *l, struct str topic, int32_t partition); /* +1 reference, or NULL */
 void log_partition_release(struct log_partition *p);
+void log_partition_ref(struct log_partition *p);
+int32_t log_partition_number(const struct log_partition *p);
 struct log_offsets {
     int64_t log_start, high_watermark, log_end;
     int64_t last_stable; /* <= high_watermark: below it every transaction is decided, and the decision is durable */
@@ -114,7 +116,7 @@ enum log_status {
     LOG_INVALID_TXN_STATE = 48,
     LOG_STORAGE_ERROR = 56,
     LOG_UNKNOWN_PRODUCER_ID = 59,
-    LOG_TRANSACTION_COORDINATOR_FENCED = 74,
+    LOG_TRANSACTION_COORDINATOR_FENCED = 52,
     LOG_UNSUPPORTED_COMPRESSION = 76,
     LOG_INVALID_RECORD = 87,
     LOG_AGAIN = 7, /* too much waits for the disk: REQUEST_TIMED_OUT, retriable */

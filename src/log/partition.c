@@ -27,6 +27,16 @@ void partition_ref(struct log_partition *p)
     __atomic_add_fetch(&p->refs, 1, __ATOMIC_RELAXED);
 }
 
+void log_partition_ref(struct log_partition *p)
+{
+    partition_ref(p);
+}
+
+int32_t log_partition_number(const struct log_partition *p)
+{
+    return p->number;
+}
+
 void log_partition_release(struct log_partition *p)
 {
     if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))

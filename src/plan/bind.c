@@ -643,7 +643,7 @@ enum err bind_predicate(struct binding *b, const struct node *n, struct expr **o
 }
 
 static enum err limit_clause_fault(struct analysis *an, const struct node *n, enum err id, const char *what,
-                            const struct expr *e, const char *key, const char *value)
+                                   const struct expr *e, const char *key, const char *value)
 {
     enum err err = FAULT(an->f, id, {"name", what}, {"expr", quote_sql(an->a, e)}, {key, value});
     if (!*key && an->f)
