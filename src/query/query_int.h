@@ -4,6 +4,7 @@
  *   manager.c   who runs, who waits: start, take over, find, stop, await
  *   run.c       the thread: trigger ─▶ plan N ─▶ exec ─▶ commit N
  *   plan_log.c  the texts of Spark's offsets/N and commits/N
+ *   prepared.c  the end of a batch whose output is a transaction
  *   exec.c      one batch: readers on several threads, operators, sink
  *   stateful.c  aggregation, deduplication and limits that remember
  *   progress.c  progress, status and exception texts
@@ -21,7 +22,7 @@
 #include "state/state.h"
 #include "wire/json.h"
 
-enum { PROGRESS_KEPT = 100, VISIBLE_PAUSE_MS = 100, TERMINATED_KEPT = 100 };
+enum { SETTLE_MS = 1000, PROGRESS_KEPT = 100, VISIBLE_PAUSE_MS = 100, TERMINATED_KEPT = 100 };
 
 /* -- texts of the checkpoint ------------------------------------------------------------------------------------------ */
 struct batch_plan { /* offsets/N */
@@ -98,12 +99,14 @@ struct query {
     /* the batch */
     struct arena *batch_arena, *next_arena; /* offsets of the current and of the next plan */
     struct batch_plan current;
-    bool is_planned;                                        /* current is durable and not committed */
+    bool is_planned;                                        /* current is not committed */
+    bool is_plan_durable;                                   /* and its plan is in the checkpoint */
     bool has_data;                                          /* current has new rows (else it only cleans up state) */
     bool has_run;                                           /* a batch in this run */
     int64_t committed, watermark_ms, previous_watermark_ms; /* global; of the batch before the current */
     struct op_env env;
     struct timings took;
+    int64_t decided_ns; /* monotonic: when the last prepared batch was decided */
     int64_t trigger_start_ns, trigger_start_ms, last_trigger_start_ms, rows_in, rows_out, last_begin_ns;
 
     /* under lock */
@@ -141,6 +144,16 @@ void query_wake_thread(void *query);
 /* Sleep until woken, stopped or the monotonic deadline (INT64_MAX: none). Under no lock. */
 void query_sleep(struct query *q, int64_t deadline_ns);
 bool query_is_stopping(struct query *q);
+
+/* -- prepared.c ---------------------------------------------------------------------------------------------------------------- */
+/* A batch that the checkpoint holds prepared: was its output committed? Before the state is read. */
+CHECK enum err prepared_resolve(struct query *q, struct fault *f);
+/* The rows are written and the watermark has moved: state durable, then the transaction ends. */
+CHECK enum err prepared_commit(struct query *q, struct fault *f);
+/* The batch failed before it was prepared: it will run again as it was planned, as in Spark. */
+void prepared_failed(struct query *q);
+/* About to sleep until *wake_ns: what was decided is made durable now, or *wake_ns comes before it is too late. */
+CHECK enum err prepared_settle(struct query *q, int64_t *wake_ns, struct fault *f);
 
 /* -- exec.c ------------------------------------------------------------------------------------------------------------------- */
 struct pool *pool_new(int threads);

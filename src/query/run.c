@@ -2,6 +2,8 @@
  * The thread of a query: Spark's MicroBatchExecution, woken instead of polling.
  *
  *   start ─▶ sources, state ─▶ [ trigger ─▶ plan N? ─▶ durable ─▶ execute ─▶ sink ─▶ watermark ─▶ commit N (+ plan N+1) ]↺
+ *
+ * Where the sink is transactional, prepared.c takes the second half of a batch.
  */
 #include "query/query_int.h"
 
@@ -110,7 +112,7 @@ static enum err resume(struct query *q, struct fault *f)
     q->watermark_ms = q->current.watermark_ms;
     if (info->previous_plan.n && (e = batch_plan_parse(info->previous_plan, q->nsources, q->arena, &before, f)))
         return e;
-    q->is_planned = info->last_planned > info->last_committed;
+    q->is_planned = q->is_plan_durable = info->last_planned > info->last_committed;
     const struct batch_plan *done = q->is_planned ? &before : &q->current;
     for (int i = 0; done->ends && i < q->nsources; i++)
         if (done->ends[i].n)
@@ -127,6 +129,8 @@ static enum err start(struct query *q, struct fault *f)
 {
     query_message(q, "Initializing sources");
     enum err e = open_sources(q, q->plan->root, f);
+    if (!e)
+        e = prepared_resolve(q, f);
     if (!e)
         e = stateful_open(q, f);
     return e ? e : resume(q, f);
@@ -208,8 +212,8 @@ static void keep_identities(struct query *q)
     }
 }
 
-/* `next`, now durable, becomes the current batch. */
-static void adopt(struct query *q, const struct batch_plan *next, bool has_data)
+/* `next` becomes the current batch. */
+static void adopt(struct query *q, const struct batch_plan *next, bool has_data, bool is_durable)
 {
     struct arena *spare = q->batch_arena;
     q->previous_watermark_ms = q->current.batch >= 0 ? q->current.watermark_ms : 0;
@@ -217,6 +221,7 @@ static void adopt(struct query *q, const struct batch_plan *next, bool has_data)
     q->batch_arena = q->next_arena;
     q->next_arena = spare;
     q->is_planned = true;
+    q->is_plan_durable = is_durable;
     q->has_data = has_data;
 }
 
@@ -320,6 +325,22 @@ static void batch_counted(struct query *q)
     os_mutex_unlock(q->lock);
 }
 
+/* What the batch put out is out, and its state durable. */
+static enum err finish_batch(struct query *q, struct batch_plan *next, bool *planned, bool *has_data, struct fault *f)
+{
+    int64_t start_ns = os_mono_ns();
+    if (sink_is_transactional(q->sink)) {
+        move_watermark(q);
+        return prepared_commit(q, f);
+    }
+    enum err e = sink_commit(q->sink, &q->rows_out, f);
+    q->took.add_batch += os_mono_ns() - start_ns;
+    if (e)
+        return e;
+    move_watermark(q);
+    return commit(q, next, planned, has_data, f);
+}
+
 static enum err run_batch(struct query *q, struct fault *f)
 {
     struct batch_plan next;
@@ -329,26 +350,23 @@ static enum err run_batch(struct query *q, struct fault *f)
     enum err e = sink_begin(q->sink, q->current.batch, f);
     if (!e)
         e = query_execute(q, f);
-    if (!e)
-        e = sink_commit(q->sink, &q->rows_out, f);
-    else
-        sink_abort(q->sink);
     q->took.add_batch = os_mono_ns() - start_ns;
-    if (e)
+    if (!e)
+        e = finish_batch(q, &next, &planned, &has_data, f);
+    if (e) {
+        sink_abort(q->sink);
+        prepared_failed(q);
         return e;
+    }
     q->rows_in = 0;
     for (int i = 0; i < q->nsources; i++)
         q->rows_in += (int64_t)q->sources[i].rows;
     q->has_run = true;
-    move_watermark(q);
-    e = commit(q, &next, &planned, &has_data, f);
-    if (e)
-        return e;
     q->took.total = os_mono_ns() - q->trigger_start_ns;
     batch_counted(q);
     progress_add(q);
     if (planned)
-        adopt(q, &next, has_data);
+        adopt(q, &next, has_data, true);
     return ERR_OK;
 }
 
@@ -372,6 +390,17 @@ static void idle(struct query *q, uint64_t check)
     os_mutex_unlock(q->lock);
 }
 
+static enum err make_plan_durable(struct query *q, const struct batch_plan *next, struct fault *f)
+{
+    struct buf text = {0};
+    int64_t start_ns = os_mono_ns();
+    batch_plan_text(next, q->nsources, &text);
+    enum err e = checkpoint_plan(q->checkpoint, next->batch, buf_view(&text), f);
+    buf_free(&text);
+    q->took.wal_commit = os_mono_ns() - start_ns;
+    return e;
+}
+
 /* One trigger: a batch if there is one. *ran says so. */
 static enum err trigger(struct query *q, bool *ran, struct fault *f)
 {
@@ -391,16 +420,12 @@ static enum err trigger(struct query *q, bool *ran, struct fault *f)
                 idle(q, check);
             return e;
         }
-        struct buf text = {0};
-        int64_t start_ns = os_mono_ns();
+        bool now =
+            !sink_is_transactional(q->sink); /* else it is durable before the output is, with the batch's state */
         keep_identities(q);
-        batch_plan_text(&next, q->nsources, &text);
-        e = checkpoint_plan(q->checkpoint, next.batch, buf_view(&text), f);
-        buf_free(&text);
-        q->took.wal_commit = os_mono_ns() - start_ns;
-        if (e)
+        if (now && (e = make_plan_durable(q, &next, f)))
             return e;
-        adopt(q, &next, has_data);
+        adopt(q, &next, has_data, now);
     }
     *ran = true;
     e = run_batch(q, f);
@@ -422,26 +447,36 @@ static int64_t watch_ms(struct query *q)
 }
 
 /* The default trigger: at once when there is something; what people look at, at most every 100 ms. */
-static void wait_default(struct query *q, bool ran, int64_t poll_ms)
+static enum err wait_default(struct query *q, bool ran, int64_t poll_ms, struct fault *f)
 {
-    int64_t now = os_mono_ns();
     if (ran && (sink_is_visible(q->sink) || q->options.mode == OUTPUT_COMPLETE)) {
         sleep_until(q, q->trigger_start_ns + VISIBLE_PAUSE_MS * INT64_C(1000000), false);
-        return;
+        return ERR_OK;
     }
     if (ran || q->is_planned)
-        return;
+        return ERR_OK;
     query_message(q, "Waiting for data to arrive");
-    query_sleep(q, poll_ms == INT64_MAX ? INT64_MAX : now + poll_ms * 1000000);
+    int64_t wake = poll_ms == INT64_MAX ? INT64_MAX : os_mono_ns() + poll_ms * 1000000;
+    enum err e = prepared_settle(q, &wake, f);
+    if (!e)
+        query_sleep(q, wake);
+    return e;
 }
 
 /* Spark's ProcessingTimeExecutor: at whole multiples of the interval. */
-static void wait_interval(struct query *q)
+static enum err wait_interval(struct query *q, struct fault *f)
 {
     int64_t now_ms = os_now_ms(), every = q->options.trigger_ms;
-    int64_t next = now_ms / every * every + every;
+    int64_t next = now_ms / every * every + every, wake = os_mono_ns() + (next - now_ms) * 1000000, nap = wake;
     query_message(q, "Waiting for next trigger");
-    sleep_until(q, os_mono_ns() + (next - now_ms) * 1000000, false);
+    enum err e = prepared_settle(q, &nap, f);
+    if (!e && nap < wake) {
+        sleep_until(q, nap, false);
+        e = prepared_settle(q, &nap, f);
+    }
+    if (!e)
+        sleep_until(q, wake, false);
+    return e;
 }
 
 static enum err loop(struct query *q, struct fault *f)
@@ -464,14 +499,14 @@ static enum err loop(struct query *q, struct fault *f)
             break;
         case TRIGGER_PROCESSING_TIME:
             if (q->options.trigger_ms > 0) {
-                wait_interval(q);
+                e = wait_interval(q, f);
                 break;
             } /* fall through */
         case TRIGGER_DEFAULT:
-            wait_default(q, ran, poll_ms);
+            e = wait_default(q, ran, poll_ms, f);
         }
-        if (query_is_stopping(q))
-            return ERR_OK;
+        if (e || query_is_stopping(q))
+            return e;
     }
 }
 

@@ -1,44 +1,36 @@
 /*
- * The kafka sink: rows to records of the embedded log. Columns key, value, topic, headers, partition, checked as Spark's
- * KafkaWriter checks them. At-least-once: a batch that runs again after a crash writes its records again.
+ * The kafka sink: rows to records. Columns key, value, topic, headers, partition, checked as Spark's KafkaWriter checks them;
+ * where the records go is a struct kafka_output: the embedded log, or another cluster.
  *
- *   rows ─▶ lane per topic-partition { record batch of up to 256 KiB } ─▶ log_append ─▶ … commit waits until all are durable
+ *   rows ─▶ record {topic, partition?, key, value, headers} ─▶ kafka_output ─▶ log or cluster
+ *
+ * Exactly-once, where the query has a checkpoint of its own: a batch's records and a note with the batch's id are one
+ * transaction. The note is the committed offset of the group penstock-<query id> on partition 0 of a topic that the batch
+ * writes to (any other partition of the cluster may be gone). Whoever starts the query again reads there whether the last
+ * batch was committed. The transactional id and the group bear the query's id: no two queries share them, and a second
+ * start of one fences the first.
  */
-#include "base/vec.h"
 #include "base/limit.h"
-#include "log/batch.h"
-#include "sink/sink_int.h"
+#include "sink/kafka_int.h"
+#include "wire/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LANE_BYTES = 256 << 10 };
-
-struct in_flight { /* one append; the log may read its bytes until it is done */
-    struct kafka *sink;
-    struct buf bytes;
-};
-struct lane {
-    struct log_partition *partition;
-    struct buf bytes;
-    struct batch_writer writer;
-    bool open;
-};
-struct topic {
-    struct str name;
-    int32_t partitions, sticky; /* sticky: the lane of records without a key, until its batch is sent */
-    struct lane *lanes;
+enum { TOPIC_NAME_BYTES = 249 }; /* Kafka's */
+struct topic_name {
+    char p[TOPIC_NAME_BYTES];
+    size_t n;
 };
 struct kafka {
     struct sink base;
-    struct str topic_option;
+    struct kafka_output *output;
+    struct str topic_option, id;               /* id: of the transactions and of the group; n 0 before sink_recover */
     int key, value, topic, headers, partition; /* columns, -1: none */
-    VEC(struct topic *) topics;
-    struct os_mutex *lock;
-    struct os_cond *done;
-    size_t flying;
-    enum log_status failed; /* of an append that was in flight */
+    bool transactional;
+    struct topic_name first, noted; /* of this batch: its first topic; where the last note is */
+    int64_t note;                   /* what that says; -1: nothing */
     int64_t now_ms;
 };
 
@@ -100,152 +92,88 @@ static enum err columns(struct kafka *s, struct fault *f)
     return e ? e : column(s, "partition", is_int, "int", &s->partition, f);
 }
 
+/* -- options ------------------------------------------------------------------------------------------------------------ */
+
+/* penstock.delivery: exactly-once where it is possible, unless the script asks for less. */
+static enum err delivery(struct kafka *s, bool has_checkpoint, struct fault *f)
+{
+    struct str v = option_get(s->base.options, s->base.noptions, "penstock.delivery");
+    bool less = v.p && str_eq_nocase(v, STR("at-least-once"));
+    if (v.p && !less && !str_eq_nocase(v, STR("exactly-once")))
+        return sink_message(f, ERR_SOURCE_OPTION,
+                            "Invalid value '%.*s' of option 'penstock.delivery': it is exactly-once or at-least-once.",
+                            STR_ARG(str_sub(v, 0, 100)));
+    s->transactional = has_checkpoint && !less && s->output->class->fence;
+    return ERR_OK;
+}
+
+static enum err options_check(struct kafka *s, struct fault *f)
+{
+    static const char *const FIXED[][2] = {{"key", "keys are"}, {"value", "value are"}};
+    for (size_t i = 0; i < 2; i++) {
+        char option[64];
+        snprintf(option, sizeof option, "kafka.%s.serializer", FIXED[i][0]);
+        if (option_get(s->base.options, s->base.noptions, option).p)
+            return sink_message(
+                f, ERR_SOURCE_OPTION,
+                "Kafka option '%s.serializer' is not supported as %s serialized with ByteArraySerializer.", FIXED[i][0],
+                FIXED[i][1]);
+    }
+    if (!option_get(s->base.options, s->base.noptions, "kafka.bootstrap.servers").p)
+        return sink_message(f, ERR_SOURCE_OPTION,
+                            "Missing required configuration \"bootstrap.servers\" which has no default value.");
+    return ERR_OK;
+}
+
+static enum err choose_output(struct kafka *s, const struct kafka_output_class **out, struct fault *f)
+{
+    const struct source_env *env = &s->base.source;
+    struct str bootstrap = option_get(s->base.options, s->base.noptions, "kafka.bootstrap.servers");
+    *out = env->kafka_output ? env->kafka_output : &KAFKA_LOCAL;
+    if (env->kafka_output || !env->is_ours || env->is_ours(env->arg, bootstrap))
+        return ERR_OK;
+    char feature[256];
+    snprintf(feature, sizeof feature, "writing to another Kafka cluster (kafka.bootstrap.servers=%.*s)",
+             STR_ARG(str_sub(bootstrap, 0, 160)));
+    return FAULT(f, ERR_UNSUPPORTED, {"feature", feature}, {"hint", "Name an address of this server."});
+}
+
 static enum err open_(struct sink *base, struct fault *f)
 {
     struct kafka *s = (struct kafka *)base;
-    struct str bootstrap = option_get(base->options, base->noptions, "kafka.bootstrap.servers");
-    s->lock = os_mutex_new();
-    s->done = os_cond_new();
+    const struct kafka_output_class *class = NULL;
     s->topic = -1;
+    s->note = -1;
     s->topic_option = option_get(base->options, base->noptions, "topic");
-    if (option_get(base->options, base->noptions, "kafka.key.serializer").p)
-        return sink_message(
-            f, ERR_SOURCE_OPTION,
-            "Kafka option 'key.serializer' is not supported as keys are serialized with ByteArraySerializer.");
-    if (option_get(base->options, base->noptions, "kafka.value.serializer").p)
-        return sink_message(
-            f, ERR_SOURCE_OPTION,
-            "Kafka option 'value.serializer' is not supported as value are serialized with ByteArraySerializer.");
-    if (!bootstrap.p)
-        return sink_message(f, ERR_SOURCE_OPTION,
-                            "Missing required configuration \"bootstrap.servers\" which has no default value.");
-    if (base->source.is_ours && !base->source.is_ours(base->source.arg, bootstrap)) {
-        char feature[256];
-        snprintf(feature, sizeof feature, "writing to another Kafka cluster (kafka.bootstrap.servers=%.*s)",
-                 STR_ARG(str_sub(bootstrap, 0, 160)));
-        return FAULT(f, ERR_UNSUPPORTED, {"feature", feature}, {"hint", "Name an address of this server."});
-    }
-    return columns(s, f);
+    enum err e = options_check(s, f);
+    if (!e)
+        e = choose_output(s, &class, f);
+    if (!e)
+        e = columns(s, f);
+    if (e)
+        return e;
+    struct kafka_output *o = calloc(1, class->size);
+    if (!o)
+        return FAULT(f, ERR_NOMEM, {"what", "the kafka sink"});
+    *o = (struct kafka_output){class, base};
+    s->output = o;
+    e = delivery(s, base->has_checkpoint, f);
+    return e || !class->open ? e : class->open(o, f);
 }
 
-/* -- lanes -------------------------------------------------------------------------------------------------------------- */
+static void close_(struct sink *base)
+{
+    struct kafka *s = (struct kafka *)base;
+    if (s->output && s->output->class->close)
+        s->output->class->close(s->output);
+    free(s->output);
+}
 
-static enum err write_failed(struct str topic, const char *detail, struct fault *f)
+enum err kafka_write_failed(struct str topic, const char *detail, struct fault *f)
 {
     char name[256];
     snprintf(name, sizeof name, "%.*s", STR_ARG(topic));
     return FAULT(f, ERR_KAFKA_WRITE, {"topic", name}, {"detail", detail});
-}
-
-static enum err topic_of(struct kafka *s, struct str name, struct topic **out, struct fault *f)
-{
-    for (size_t i = 0; i < s->topics.n; i++)
-        if (str_eq(s->topics.p[i]->name, name)) {
-            *out = s->topics.p[i];
-            return ERR_OK;
-        }
-    struct log_topic found;
-    struct arena *a = s->base.arena;
-    if (!log_topic_get(s->base.source.log, name, a, &found)) {
-        enum err e = s->base.source.auto_create ? s->base.source.auto_create(s->base.source.arg, name, f)
-                                                : write_failed(name, "the topic does not exist", f);
-        if (e)
-            return e;
-        if (!log_topic_get(s->base.source.log, name, a, &found))
-            return write_failed(name, "the topic does not exist", f);
-    }
-    struct topic *t = ARENA_NEW(a, struct topic);
-    *t = (struct topic){arena_str(a, name), found.partitions, 0, ARENA_ARRAY(a, (size_t)found.partitions, struct lane)};
-    vec_push(&s->topics, t);
-    *out = t;
-    return ERR_OK;
-}
-
-static void appended(void *arg, const struct log_append_result *r)
-{
-    struct in_flight *fly = arg;
-    struct kafka *s = fly->sink;
-    enum log_status status = r->status;
-    buf_free(&fly->bytes);
-    free(fly);
-    os_mutex_lock(s->lock);
-    if (status && !s->failed)
-        s->failed = status;
-    s->flying--;
-    os_cond_broadcast(s->done);
-    os_mutex_unlock(s->lock);
-}
-
-static void wait_until(struct kafka *s, size_t most)
-{
-    os_mutex_lock(s->lock);
-    while (s->flying > most)
-        os_cond_wait(s->done, s->lock);
-    os_mutex_unlock(s->lock);
-}
-
-static enum err send(struct kafka *s, struct topic *t, struct lane *lane, struct fault *f)
-{
-    enum err e = batch_end(&lane->writer, f);
-    lane->open = false;
-    if (e)
-        return e;
-    struct in_flight *fly = calloc(1, sizeof *fly);
-    if (!fly)
-        return FAULT(f, ERR_NOMEM, {"what", "the kafka sink"});
-    *fly = (struct in_flight){s, lane->bytes};
-    lane->bytes = (struct buf){0};
-    os_mutex_lock(s->lock);
-    s->flying++;
-    os_mutex_unlock(s->lock);
-    struct log_append_result r = {0};
-    enum log_status status;
-    while ((status = log_append(lane->partition, fly->bytes.p, fly->bytes.n, appended, fly, &r)) == LOG_AGAIN) {
-        wait_until(s, 1); /* what is ours to wait for; else the disk is busy with others */
-        os_sleep_ms(1);
-    }
-    if (!status)
-        return ERR_OK;
-    buf_free(&fly->bytes);
-    free(fly);
-    os_mutex_lock(s->lock);
-    s->flying--;
-    os_mutex_unlock(s->lock);
-    return write_failed(t->name, r.message[0] ? r.message : "the append was refused", f);
-}
-
-static enum err lane_of(struct kafka *s, struct topic *t, int32_t partition, struct lane **out, struct fault *f)
-{
-    struct lane *lane = *out = &t->lanes[partition];
-    if (!lane->partition && !(lane->partition = log_partition(s->base.source.log, t->name, partition)))
-        return write_failed(t->name, "the topic was deleted", f);
-    if (!lane->open) {
-        buf_clear(&lane->bytes);
-        batch_begin(&lane->writer, &lane->bytes, s->now_ms, 0);
-        lane->open = true;
-    }
-    return ERR_OK;
-}
-
-/* Kafka's default partitioner: murmur2 of the key (org.apache.kafka.common.utils.Utils.murmur2), seed 0x9747b28c. */
-static uint32_t murmur2(struct str key)
-{
-    const uint32_t m = 0x5bd1e995;
-    uint32_t h = 0x9747b28cu ^ (uint32_t)key.n, k;
-    size_t i = 0;
-    for (; i + 4 <= key.n; i += 4) {
-        memcpy(&k, key.p + i, 4);
-        k = le32toh(k) * m;
-        k = (k ^ k >> 24) * m;
-        h = (h * m) ^ k;
-    }
-    if (i < key.n) {
-        for (size_t j = key.n; j-- > i;)
-            h ^= (uint32_t)(uint8_t)key.p[j] << 8 * (j - i);
-        h *= m;
-    }
-    h = (h ^ h >> 13) * m;
-    return h ^ h >> 15;
 }
 
 /* -- rows ------------------------------------------------------------------------------------------------------------------ */
@@ -256,22 +184,6 @@ static struct str bytes_at(const struct batch_cols *b, int col, uint32_t i)
         return (struct str){0};
     struct str v = b->cols[col].data.str[COL_AT(&b->cols[col], i)];
     return v.p ? v : STR("");
-}
-
-static enum err choose(struct kafka *s, struct topic *t, const struct batch_cols *b, uint32_t i, struct str key,
-                       int32_t *out, struct fault *f)
-{
-    if (s->partition >= 0 && col_valid(&b->cols[s->partition], i)) {
-        *out = b->cols[s->partition].data.i32[COL_AT(&b->cols[s->partition], i)];
-        if (*out >= 0 && *out < t->partitions)
-            return ERR_OK;
-        char detail[96];
-        snprintf(detail, sizeof detail, "Invalid partition given with record: %d is not in the range [0...%d).", *out,
-                 t->partitions);
-        return write_failed(t->name, detail, f);
-    }
-    *out = key.p ? (int32_t)((murmur2(key) & 0x7fffffff) % (uint32_t)t->partitions) : t->sticky;
-    return ERR_OK;
 }
 
 static enum err headers_at(struct kafka *s, const struct batch_cols *b, uint32_t i, struct str *out, int *n,
@@ -287,7 +199,7 @@ static enum err headers_at(struct kafka *s, const struct batch_cols *b, uint32_t
     const struct column *row = &c->children[0], *key = &row->children[0], *value = &row->children[1];
     for (uint32_t k = from; k < to; k++) {
         if (!col_valid(row, k) || !col_valid(key, k))
-            return write_failed(STR("the topic"), "a header has no key", f);
+            return kafka_write_failed(STR("the topic"), "a header has no key", f);
         out[(*n)++] = key->data.str[COL_AT(key, k)];
         out[(*n)++] = col_valid(value, k) ? value->data.str[COL_AT(value, k)] : (struct str){0};
     }
@@ -295,30 +207,43 @@ static enum err headers_at(struct kafka *s, const struct batch_cols *b, uint32_t
     return ERR_OK;
 }
 
+static void name_set(struct topic_name *t, struct str name)
+{
+    t->n = name.n < sizeof t->p ? name.n : sizeof t->p; /* a longer one is refused by the output */
+    memcpy(t->p, name.p, t->n);
+}
+
+static struct str name_of(const struct topic_name *t)
+{
+    return str_make(t->p, t->n);
+}
+
 static enum err write_row(struct kafka *s, const struct batch_cols *b, uint32_t i, struct fault *f)
 {
-    struct str name = s->topic_option.p ? s->topic_option : bytes_at(b, s->topic, i), headers[2 * LIMIT_SINK_HEADERS];
-    struct str key = bytes_at(b, s->key, i);
-    struct topic *t = NULL;
-    struct lane *lane = NULL;
-    int32_t partition = 0;
-    int nheaders = 0;
-    if (!name.p)
+    struct str headers[2 * LIMIT_SINK_HEADERS];
+    struct kafka_record r = {
+        .topic = s->topic_option.p ? s->topic_option : bytes_at(b, s->topic, i),
+        .partition = -1,
+        .key = bytes_at(b, s->key, i),
+        .value = bytes_at(b, s->value, i),
+        .headers = headers,
+        .timestamp_ms = s->now_ms,
+    };
+    if (!r.topic.p)
         return FAULT(f, ERR_KAFKA_NULL_TOPIC);
-    enum err e = topic_of(s, name, &t, f);
-    if (!e)
-        e = choose(s, t, b, i, key, &partition, f);
-    if (!e)
-        e = lane_of(s, t, partition, &lane, f);
-    if (!e)
-        e = headers_at(s, b, i, headers, &nheaders, f);
-    if (e)
-        return e;
-    batch_record(&lane->writer, s->now_ms, key, bytes_at(b, s->value, i), headers, nheaders);
-    if (lane->bytes.n < LANE_BYTES)
-        return ERR_OK;
-    t->sticky = (t->sticky + 1) % t->partitions;
-    return send(s, t, lane, f);
+    if (s->partition >= 0 && col_valid(&b->cols[s->partition], i)) {
+        r.partition = b->cols[s->partition].data.i32[COL_AT(&b->cols[s->partition], i)];
+        if (r.partition < 0) {
+            char detail[96];
+            snprintf(detail, sizeof detail,
+                     "Invalid partition: %d. Partition number should always be non-negative or null.", r.partition);
+            return kafka_write_failed(r.topic, detail, f);
+        }
+    }
+    if (!s->first.n)
+        name_set(&s->first, r.topic);
+    enum err e = headers_at(s, b, i, headers, &r.nheaders, f);
+    return e ? e : s->output->class->write(s->output, &r, f);
 }
 
 static enum err write_(struct sink *base, const struct batch_cols *rows, struct fault *f)
@@ -329,53 +254,103 @@ static enum err write_(struct sink *base, const struct batch_cols *rows, struct 
     return e;
 }
 
+/* -- batches ---------------------------------------------------------------------------------------------------------------- */
+
 static enum err begin(struct sink *base, int64_t batch_id, struct fault *f)
 {
-    (void)batch_id, (void)f;
-    ((struct kafka *)base)->now_ms = os_now_ms();
-    return ERR_OK;
-}
-
-static enum err commit(struct sink *base, struct fault *f)
-{
     struct kafka *s = (struct kafka *)base;
-    enum err e = ERR_OK;
-    for (size_t i = 0; i < s->topics.n; i++) {
-        struct topic *t = s->topics.p[i];
-        for (int32_t p = 0; !e && p < t->partitions; p++)
-            if (t->lanes[p].open)
-                e = send(s, t, &t->lanes[p], f);
-        t->sticky = (t->sticky + 1) % t->partitions;
-    }
-    wait_until(s, 0);
-    char detail[64];
-    snprintf(detail, sizeof detail, "an append failed with status %d", (int)s->failed);
-    return !e && s->failed ? write_failed(STR("the topic"), detail, f) : e;
+    (void)batch_id, (void)f;
+    s->now_ms = os_now_ms();
+    s->first.n = 0;
+    return ERR_OK;
 }
 
 static void abort_(struct sink *base)
 {
     struct kafka *s = (struct kafka *)base;
-    for (size_t i = 0; i < s->topics.n; i++)
-        for (int32_t p = 0; p < s->topics.p[i]->partitions; p++)
-            s->topics.p[i]->lanes[p].open = false;
-    wait_until(s, 0);
+    s->output->class->abort(s->output);
 }
 
-static void close_(struct sink *base)
+/* {"batchId":7} */
+static bool note_parse(struct str text, struct arena *a, int64_t *batch)
+{
+    struct json j = json_of(text, false);
+    struct str name;
+    bool found = false;
+    json_object(&j);
+    while (json_more(&j, '}')) {
+        if (!json_key(&j, a, &name))
+            break;
+        if (str_eqz(name, "batchId"))
+            found = json_i64(&j, batch);
+        else
+            json_skip(&j, NULL);
+    }
+    return found && !j.bad;
+}
+
+static enum err read_note(struct kafka *s, struct str topic, int64_t *batch, struct fault *f)
+{
+    struct arena *a = arena_new(0);
+    struct kafka_note n = {.group = s->id, .topic = topic, .offset = -1};
+    enum err e = s->output->class->noted(s->output, a, &n, f);
+    *batch = -1;
+    if (!e && n.offset >= 0 && (!note_parse(n.metadata, a, batch) || *batch != n.offset)) {
+        char said[200], name[256];
+        snprintf(said, sizeof said, "offset %" PRId64 " with the metadata [%.*s], which no batch of the query wrote",
+                 n.offset, STR_ARG(str_sub(n.metadata, 0, 100)));
+        snprintf(name, sizeof name, "%.*s", STR_ARG(topic));
+        e = FAULT(f, ERR_OUTPUT_NOTE, {"group", s->id.p}, {"topic", name}, {"said", said});
+    }
+    arena_free(a);
+    if (e)
+        return e;
+    name_set(&s->noted, topic);
+    s->note = *batch;
+    return ERR_OK;
+}
+
+static enum err recover(struct sink *base, struct str query_id, struct str where, int64_t *last, struct fault *f)
 {
     struct kafka *s = (struct kafka *)base;
-    abort_(base);
-    for (size_t i = 0; i < s->topics.n; i++)
-        for (int32_t p = 0; p < s->topics.p[i]->partitions; p++) {
-            struct lane *lane = &s->topics.p[i]->lanes[p];
-            if (lane->partition)
-                log_partition_release(lane->partition);
-            buf_free(&lane->bytes);
-        }
-    vec_free(&s->topics);
-    os_cond_free(s->done);
-    os_mutex_free(s->lock);
+    s->id = arena_fmt(base->arena, "penstock-%.*s", STR_ARG(query_id));
+    *last = -1;
+    enum err e = s->output->class->fence(s->output, s->id, f);
+    if (!where.n)
+        where = s->topic_option;
+    return e || !where.n ? e : read_note(s, where, last, f);
+}
+
+static enum err output(struct sink *base, bool *any, struct str *where, int64_t *after, struct fault *f)
+{
+    struct kafka *s = (struct kafka *)base;
+    *any = s->first.n > 0;
+    *where = name_of(&s->first);
+    *after = s->note;
+    if (!*any || str_eq(*where, name_of(&s->noted)))
+        return ERR_OK;
+    return read_note(s, *where, after, f);
+}
+
+static enum err commit(struct sink *base, struct fault *f)
+{
+    struct kafka *s = (struct kafka *)base;
+    if (!s->transactional)
+        return s->output->class->flush(s->output, f);
+    char text[64];
+    int n = snprintf(text, sizeof text, "{\"batchId\":%" PRId64 "}", base->batch_id);
+    struct kafka_note note = {s->id, name_of(&s->first), base->batch_id, str_make(text, (size_t)n)};
+    enum err e = s->output->class->end(s->output, &note, f);
+    if (!e) {
+        s->noted = s->first;
+        s->note = base->batch_id;
+    }
+    return e;
+}
+
+static bool is_transactional(const struct sink *base)
+{
+    return ((const struct kafka *)base)->transactional;
 }
 
 const struct sink_class KAFKA_SINK = {
@@ -387,5 +362,8 @@ const struct sink_class KAFKA_SINK = {
     .commit = commit,
     .abort = abort_,
     .close = close_,
+    .is_transactional = is_transactional,
+    .recover = recover,
+    .output = output,
     .size = sizeof(struct kafka),
 };

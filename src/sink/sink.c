@@ -50,7 +50,6 @@ enum err sink_open(const struct sink_env *env, struct str format, const struct o
                    bool has_checkpoint, struct sink **out, struct fault *f)
 {
     const struct sink_class *class = NULL;
-    (void)has_checkpoint;
     enum err e = find(format, &class, f);
     if (e)
         return e;
@@ -66,6 +65,7 @@ enum err sink_open(const struct sink_env *env, struct str format, const struct o
     s->mode = mode;
     s->query_name = arena_str(s->arena, query_name);
     s->zone = zone;
+    s->has_checkpoint = has_checkpoint;
     copy_options(s, options, noptions);
     if (class->open && (e = class->open(s, f))) {
         sink_close(s);
@@ -73,6 +73,21 @@ enum err sink_open(const struct sink_env *env, struct str format, const struct o
     }
     *out = s;
     return ERR_OK;
+}
+
+bool sink_is_transactional(const struct sink *s)
+{
+    return s->class->is_transactional && s->class->is_transactional(s);
+}
+
+enum err sink_recover(struct sink *s, struct str query_id, struct str where, int64_t *last, struct fault *f)
+{
+    return s->class->recover(s, query_id, where, last, f);
+}
+
+enum err sink_output(struct sink *s, bool *any, struct str *where, int64_t *after, struct fault *f)
+{
+    return s->class->output(s, any, where, after, f);
 }
 
 enum err sink_begin(struct sink *s, int64_t batch_id, struct fault *f)

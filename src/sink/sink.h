@@ -2,8 +2,16 @@
  * sink: where a query's rows go: console, memory, noop, kafka.
  *
  * A sink gets the batches of one epoch between begin and commit. commit returns when the output is out of our hands in
- * the way the sink promises (kafka: acknowledged on disk, at-least-once; memory: visible to queries; console: written).
+ * the way the sink promises (kafka: committed on disk; memory: visible to queries; console: written).
  * After a crash the same batch id comes again with the same rows: a sink that can tell (memory, in complete mode) drops it.
+ *
+ * A transactional sink (kafka with a checkpoint) can do better: nothing of a batch is there before commit, and beside the
+ * batch's output commit leaves a note of its id, in one transaction. So the query asks, when it starts, which batch that
+ * was, and makes its own state of a batch durable between the last write and commit (state/state.h, checkpoint_prepare):
+ *
+ *   recover ─▶ [ begin ─▶ write … write ─▶ output: where will the note be? ─▶ (prepare N durable) ─▶ commit ]↺
+ *
+ * A commit that fails may have happened: only the next recover tells.
  */
 #ifndef PENSTOCK_SINK_SINK_H
 #define PENSTOCK_SINK_SINK_H
@@ -25,6 +33,13 @@ struct sink_env {
 CHECK enum err sink_open(const struct sink_env *env, struct str format, const struct option *options, int noptions,
                          const struct type *schema, enum output_mode mode, struct str query_name,
                          const struct zone *zone, bool has_checkpoint, struct sink **out, struct fault *f);
+bool sink_is_transactional(const struct sink *s);
+/* Shut out every earlier run of the query, finish what it began, and read the note: *last is the batch it names, -1 none.
+ * where: as `output` said when the batch was prepared; n 0: wherever the options say. */
+CHECK enum err sink_recover(struct sink *s, struct str query_id, struct str where, int64_t *last, struct fault *f);
+/* After the batch's last row. *any false: nothing goes out, and commit has nothing to do. Else *where the note will be
+ * (good until the next begin), and what stands there now. */
+CHECK enum err sink_output(struct sink *s, bool *any, struct str *where, int64_t *after, struct fault *f);
 CHECK enum err sink_begin(struct sink *s, int64_t batch_id, struct fault *f);
 CHECK enum err sink_write(struct sink *s, const struct batch_cols *rows, struct fault *f);
 CHECK enum err sink_commit(struct sink *s, int64_t *rows_out,

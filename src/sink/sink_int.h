@@ -14,6 +14,10 @@ struct sink_class {
     enum err (*commit)(struct sink *s, struct fault *f);
     void (*abort)(struct sink *s);
     void (*close)(struct sink *s);
+    /* transactional sinks; NULL in the others */
+    bool (*is_transactional)(const struct sink *s);
+    enum err (*recover)(struct sink *s, struct str query_id, struct str where, int64_t *last, struct fault *f);
+    enum err (*output)(struct sink *s, bool *any, struct str *where, int64_t *after, struct fault *f);
     size_t size;
 };
 struct sink { /* embedded first */
@@ -27,6 +31,7 @@ struct sink { /* embedded first */
     enum output_mode mode;
     struct str query_name;
     const struct zone *zone;
+    bool has_checkpoint; /* one of its own, that a later start finds again */
     int64_t batch_id, rows;
 };
 extern const struct sink_class CONSOLE_SINK, MEMORY_SINK, NOOP_SINK, KAFKA_SINK;

@@ -20,6 +20,7 @@
 #include "operator/operator.h"
 
 struct source;
+struct kafka_output_class;
 struct source_env {
     struct log *log;
     /* Is this bootstrap address (host:port list) ours? false: a foreign cluster, refused by name for now. */
@@ -27,6 +28,7 @@ struct source_env {
     /* Create a topic if auto-creation allows (the kafka sink). */
     enum err (*auto_create)(void *arg, struct str topic, struct fault *f);
     void *arg;
+    const struct kafka_output_class *kafka_output; /* for tests: where every kafka sink writes to */
 };
 
 /* Registered formats: "kafka", "rate"; also the short names of Spark's formats that are refused by name.
