@@ -10,7 +10,7 @@
 #include "log/batch.h"
 #include "os/sim.h"
 #include "query/query.h"
-#include "sink/kafka_int.h"
+#include "sink/kafka_output.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -11,7 +11,8 @@
  * start of one fences the first.
  */
 #include "base/limit.h"
-#include "sink/kafka_int.h"
+#include "sink/kafka_output.h"
+#include "sink/sink_int.h"
 #include "wire/json.h"
 
 #include <inttypes.h>

@@ -5,7 +5,8 @@
  */
 #include "base/vec.h"
 #include "log/batch.h"
-#include "sink/kafka_int.h"
+#include "sink/kafka_output.h"
+#include "sink/sink_int.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /*
- * kafka_int: where the kafka sink's records go.
+ * kafka_output: where the kafka sink's records go.
  *
  *   kafka.c         rows, columns, batches, notes
  *   kafka_local.c   the embedded log: record batches per partition
@@ -7,10 +7,10 @@
  * An output takes records one by one and holds as few of them as it can. It knows two ways to let go of a batch: flush
  * (at-least-once: all that was written is durable), and end (a transaction: all or nothing, with a note beside it).
  */
-#ifndef PENSTOCK_SINK_KAFKA_INT_H
-#define PENSTOCK_SINK_KAFKA_INT_H
+#ifndef PENSTOCK_SINK_KAFKA_OUTPUT_H
+#define PENSTOCK_SINK_KAFKA_OUTPUT_H
 
-#include "sink/sink_int.h"
+#include "sink/sink.h"
 
 struct kafka_record {
     struct str topic;
