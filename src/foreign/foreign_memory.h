@@ -17,6 +17,7 @@ int64_t memory_append(const char *cluster, const char *topic, int32_t partition,
 void memory_transaction(const char *cluster, const char *topic, int32_t partition, const char *const *values, int n,
                         char end);
 void memory_cut(const char *cluster, const char *topic, int32_t partition, int64_t log_start);
+void memory_id(const char *cluster, const char *id); /* what it says its id is */
 void memory_down(const char *cluster, bool is_down); /* nobody answers */
 /* The next `n` produced records are refused with this text. */
 void memory_refuse(const char *cluster, int n, const char *text);

@@ -73,7 +73,7 @@ TEST(ranges_follow_one_another)
     struct foreign *c = setup(NULL);
     enum err e;
     for (int i = 0; i < 10; i++) {
-        char v[8];
+        char v[16];
         snprintf(v, sizeof v, "%d", i);
         memory_append(C, "t", 0, NULL, v);
     }

@@ -44,7 +44,7 @@ struct cluster {
     VEC(struct incarnation) incarnations;
     bool is_down;
     int refuse;
-    char refuse_text[128];
+    char refuse_text[128], id[64];
 };
 struct foreign_client {
     struct foreign_client_options o;
@@ -263,7 +263,7 @@ static enum foreign_status cluster_id(struct foreign_client *k, int64_t ms, stru
     enter();
     enum foreign_status s = there(k, ms, why);
     if (!s)
-        *id = arena_fmt(a, "memory-%s", k->cluster->name);
+        *id = arena_str(a, str_of(k->cluster->id));
     leave();
     return s;
 }
@@ -636,6 +636,14 @@ void memory_cut(const char *cluster, const char *topic, int32_t partition, int64
 {
     enter();
     partition_of(cluster_of(str_of(cluster)), str_of(topic), partition)->log_start = log_start;
+    leave();
+}
+
+void memory_id(const char *cluster, const char *id)
+{
+    enter();
+    struct cluster *c = cluster_of(str_of(cluster));
+    snprintf(c->id, sizeof c->id, "%s", id);
     leave();
 }
 

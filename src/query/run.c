@@ -57,7 +57,9 @@ static enum err open_sources(struct query *q, const struct plan_node *n, struct 
     if (n->kind == PLAN_SCAN) {
         if (!n->is_streaming)
             return FAULT(f, ERR_UNSUPPORTED, {"feature", "a batch source inside a streaming query"}, {"hint", ""});
-        e = source_open(&q->manager->env, n, true, &q->sources[n->scan_id].source, f);
+        struct source_env env = q->manager->env;
+        env.cancelled = &q->cancel;
+        e = source_open(&env, n, true, &q->sources[n->scan_id].source, f);
         if (!e)
             source_watch(q->sources[n->scan_id].source, query_wake_thread, q);
         return e;

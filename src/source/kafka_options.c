@@ -255,6 +255,13 @@ enum err kafka_options_read(const struct option *options, int noptions, bool is_
         e = boolean(options, noptions, "failOnDataLoss", &out->fail_on_data_loss, f);
     if (!e)
         e = boolean(options, noptions, "includeHeaders", &out->headers, f);
+    struct str isolation = str_trim(option_get(options, noptions, "kafka.isolation.level"));
+    out->read_committed = str_eq(isolation, STR("read_committed"));
+    if (!e && isolation.p && !out->read_committed && !str_eq(isolation, STR("read_uncommitted")))
+        e = source_option_fault(f,
+                                "org.apache.kafka.common.config.ConfigException: Invalid value %.*s for configuration "
+                                "isolation.level: String must be one of: read_committed, read_uncommitted",
+                                STR_ARG(isolation));
     out->time_error_is_latest =
         str_eq_nocase(option_get(options, noptions, "startingOffsetsByTimestampStrategy"), STR("latest"));
     return e;

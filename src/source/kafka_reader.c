@@ -17,8 +17,7 @@
 #include <stdlib.h>
 
 enum { SLICE_BYTES = 256 << 10, BATCH_BYTES_MAX = 256 << 20 };
-enum { COL_KEY, COL_VALUE, COL_TOPIC, COL_PARTITION, COL_OFFSET, COL_TIME, COL_TIME_TYPE, COL_HEADERS, COLS };
-enum { ATTRIBUTE_CODEC = 7, ATTRIBUTE_LOG_TIME = 8, ATTRIBUTE_CONTROL = 32 };
+enum { ATTRIBUTE_CODEC = 7, ATTRIBUTE_LOG_TIME = 8 };
 
 struct reader {
     struct op op;
@@ -28,6 +27,10 @@ struct reader {
     size_t nranges, range;
     struct log_partition *partition; /* of the current range; NULL: not opened */
     int64_t next;                    /* offset to go on from */
+    struct log_aborted
+        *aborted; /* read_committed: what overlaps the range, by first offset; the first `begun` of them have begun */
+    size_t naborted, begun;
+    VEC(int64_t) voided; /* producers whose batches are void until their abort marker */
     struct log_slice *slice;
     struct str rest; /* of the slice: batches not begun */
     /* the batch being read */
@@ -39,17 +42,9 @@ struct reader {
     VEC(struct log_slice *) held;
     VEC(struct buf *) held_bufs;
     VEC(struct buf *) spare;
-    int column_of[COLS]; /* in the output, -1: not wanted */
+    struct kafka_rows rows;
+    bool is_ready; /* for the current range */
 };
-/* Where the current output batch's wanted columns are written; NULL: not wanted. */
-struct out_cols {
-    struct str *key, *value, *headers; /* headers: their encoded bytes, nheaders in count */
-    uint8_t *key_valid, *value_valid;
-    int64_t *offset, *time;
-    int32_t *time_type, *nheaders;
-    uint32_t n;
-};
-
 /* -- holding ------------------------------------------------------------------------------------------------------- */
 
 static void let_go(struct reader *r)
@@ -114,17 +109,6 @@ static enum err corrupt(struct reader *r, const char *detail, struct fault *f)
     return FAULT(f, ERR_CORRUPT, {"what", what}, {"detail", detail});
 }
 
-static enum err bad_time(struct reader *r, int64_t offset, int64_t ms, struct fault *f)
-{
-    char topic[256], partition[16], at[24], time[24];
-    snprintf(topic, sizeof topic, "%.*s", STR_ARG(current(r)->topic));
-    snprintf(partition, sizeof partition, "%d", current(r)->partition);
-    snprintf(at, sizeof at, "%" PRId64, offset);
-    snprintf(time, sizeof time, "%" PRId64, ms);
-    return FAULT(f, ERR_KAFKA_TIMESTAMP, {"topic", topic}, {"partition", partition}, {"offset", at},
-                 {"timestamp", time});
-}
-
 /* -- batches -------------------------------------------------------------------------------------------------------- */
 
 static enum err open_partition(struct reader *r, struct fault *f)
@@ -144,10 +128,46 @@ static enum err open_partition(struct reader *r, struct fault *f)
     return e;
 }
 
+/* -- read_committed: Kafka's consumer (CompletedFetch) ------------------------------------------------------------------------- */
+
+static int by_first_offset(const void *a, const void *b)
+{
+    int64_t x = ((const struct log_aborted *)a)->first_offset, y = ((const struct log_aborted *)b)->first_offset;
+    return x < y ? -1 : x > y;
+}
+
+static enum err find_aborted(struct reader *r, struct fault *f)
+{
+    r->naborted = r->begun = r->voided.n = 0;
+    if (!r->source->options.read_committed)
+        return ERR_OK;
+    enum log_status s = log_aborted(r->partition, r->next, current(r)->until, r->own, &r->aborted, &r->naborted);
+    if (s)
+        return corrupt(r, "the list of aborted transactions cannot be read", f);
+    qsort(r->aborted, r->naborted, sizeof *r->aborted, by_first_offset);
+    return ERR_OK;
+}
+
+static bool is_void(struct reader *r, const struct batch *b)
+{
+    struct batch_marker m;
+    while (r->begun < r->naborted && r->aborted[r->begun].first_offset <= b->base_offset + b->last_offset_delta)
+        vec_push(&r->voided, r->aborted[r->begun++].producer_id);
+    size_t i = 0;
+    while (i < r->voided.n && r->voided.p[i] != b->producer_id)
+        i++;
+    if (i == r->voided.n || !(b->attributes & BATCH_TRANSACTIONAL))
+        return false;
+    if (b->attributes & BATCH_CONTROL && batch_marker_parse(b, &m) && !m.commit)
+        r->voided.p[i] = r->voided.p[--r->voided.n];
+    return true;
+}
+
 static enum err next_slice(struct reader *r, struct fault *f)
 {
     slice_done(r);
-    enum log_status status = log_read(r->partition, r->next, SLICE_BYTES, true, 0, &r->slice);
+    enum log_status status = log_read(r->partition, r->next, SLICE_BYTES, true,
+                                      r->source->options.read_committed ? LOG_READ_COMMITTED : 0, &r->slice);
     if (status == LOG_CORRUPT_MESSAGE)
         return corrupt(r, "a record batch is damaged", f);
     if (status || !r->slice)
@@ -184,7 +204,7 @@ static enum err next_batch(struct reader *r, struct fault *f)
     }
     if (!batch_crc_ok(&b))
         return corrupt(r, "a record batch does not match its checksum", f);
-    if (b.attributes & ATTRIBUTE_CONTROL) {
+    if (is_void(r, &b) || b.attributes & BATCH_CONTROL) {
         r->next = last + 1;
         return ERR_OK;
     }
@@ -235,7 +255,7 @@ static inline const char *bytes(const char *p, const char *end, struct str *out)
 enum step { STEP_ROW, STEP_SKIP, STEP_BAD, STEP_TIME };
 
 /* One record into row o->n. Its offset goes to *offset, its time (ms) to *ms. */
-static inline enum step record(struct reader *r, struct out_cols *o, int64_t from, int64_t until, int64_t *offset,
+static inline enum step record(struct reader *r, struct kafka_rows *o, int64_t from, int64_t until, int64_t *offset,
                                int64_t *ms)
 {
     int64_t length, delta_ms, delta, headers;
@@ -283,7 +303,7 @@ static inline enum step record(struct reader *r, struct out_cols *o, int64_t fro
     return STEP_ROW;
 }
 
-static enum err fill_from_batch(struct reader *r, struct out_cols *o, struct fault *f)
+static enum err fill_from_batch(struct reader *r, struct kafka_rows *o, struct fault *f)
 {
     int64_t from = r->next, until = current(r)->until, offset = from - 1, ms = 0;
     enum step step = STEP_ROW;
@@ -292,100 +312,10 @@ static enum err fill_from_batch(struct reader *r, struct out_cols *o, struct fau
     if (step == STEP_BAD)
         return corrupt(r, "a record does not fit its batch", f);
     if (step == STEP_TIME)
-        return bad_time(r, offset, ms, f);
+        return kafka_bad_time(current(r)->topic, current(r)->partition, offset, ms, f);
     if (offset >= from)
         r->next = offset + 1 < until ? offset + 1 : until;
     return ERR_OK;
-}
-
-/* -- columns ---------------------------------------------------------------------------------------------------------- */
-
-static struct column *wanted(struct reader *r, struct batch_cols *b, int which)
-{
-    return r->column_of[which] < 0 ? NULL : &b->cols[r->column_of[which]];
-}
-
-static void *alloc(struct reader *r, struct batch_cols *b, int which, const struct type *t, uint8_t **valid)
-{
-    struct column *c = wanted(r, b, which);
-    if (!c)
-        return NULL;
-    *c = (struct column){.type = t, .mask = ~0u};
-    c->data.any = arena_alloc(r->op.arena, type_width(t) * BATCH_ROWS);
-    if (valid)
-        c->valid = *valid = arena_alloc(r->op.arena, BATCH_ROWS);
-    return c->data.any;
-}
-
-static void constant(struct reader *r, struct batch_cols *b, int which, const struct type *t, const void *value,
-                     size_t n)
-{
-    struct column *c = wanted(r, b, which);
-    if (!c)
-        return;
-    *c = (struct column){.type = t, .mask = 0, .n = b->n};
-    c->data.any = arena_alloc(r->op.arena, n);
-    memcpy(c->data.any, value, n);
-}
-
-static struct batch_cols *begin(struct reader *r, struct out_cols *o)
-{
-    const struct type *schema = r->op.node->schema;
-    struct batch_cols *b = ARENA_NEW(r->op.arena, struct batch_cols);
-    *o = (struct out_cols){0};
-    b->schema = schema;
-    b->cols = ARENA_ARRAY(r->op.arena, (size_t)schema->nfields + 1, struct column);
-    o->key = alloc(r, b, COL_KEY, type_simple(TYPE_BINARY), &o->key_valid);
-    o->value = alloc(r, b, COL_VALUE, type_simple(TYPE_BINARY), &o->value_valid);
-    o->offset = alloc(r, b, COL_OFFSET, type_simple(TYPE_LONG), NULL);
-    o->time = alloc(r, b, COL_TIME, type_simple(TYPE_TIMESTAMP), NULL);
-    o->time_type = alloc(r, b, COL_TIME_TYPE, type_simple(TYPE_INT), NULL);
-    if (r->column_of[COL_HEADERS] >= 0) {
-        o->headers = ARENA_ARRAY(r->op.arena, BATCH_ROWS, struct str);
-        o->nheaders = ARENA_ARRAY(r->op.arena, BATCH_ROWS, int32_t);
-    }
-    return b;
-}
-
-/* array<struct<key: string, value: binary>>, null where a record has none. */
-static enum err headers(struct reader *r, struct batch_cols *b, const struct out_cols *o, struct fault *f)
-{
-    struct column *c = wanted(r, b, COL_HEADERS);
-    if (!c)
-        return ERR_OK;
-    uint32_t total = 0, at = 0;
-    for (uint32_t i = 0; i < o->n; i++)
-        total += (uint32_t)o->nheaders[i];
-    const struct type *t = r->op.node->schema->fields[r->column_of[COL_HEADERS]].type;
-    column_alloc(c, t, o->n, r->op.arena);
-    uint8_t *valid = column_valid_alloc(c, o->n, r->op.arena);
-    column_alloc(&c->children[0], t->fields[0].type, total, r->op.arena);
-    struct column *key = &c->children[0].children[0], *value = &c->children[0].children[1];
-    uint8_t *value_valid = column_valid_alloc(value, total ? total : 1, r->op.arena);
-    for (uint32_t i = 0; i < o->n; i++) {
-        const char *p = o->headers[i].p, *end = p + o->headers[i].n;
-        c->data.offsets[i] = at;
-        valid[i] = o->nheaders[i] > 0;
-        for (int32_t k = 0; k < o->nheaders[i]; k++, at++) {
-            p = bytes(p, end, &key->data.str[at]);
-            p = p ? bytes(p, end, &value->data.str[at]) : NULL;
-            if (!p || !key->data.str[at].p)
-                return corrupt(r, "a record's headers do not fit it", f);
-            value_valid[at] = value->data.str[at].p != NULL;
-        }
-    }
-    c->data.offsets[o->n] = at;
-    return ERR_OK;
-}
-
-static enum err finish(struct reader *r, struct batch_cols *b, const struct out_cols *o, struct fault *f)
-{
-    b->n = o->n;
-    for (int i = 0; i < b->schema->nfields; i++)
-        b->cols[i].n = o->n;
-    constant(r, b, COL_TOPIC, type_simple(TYPE_STRING), &current(r)->topic, sizeof(struct str));
-    constant(r, b, COL_PARTITION, type_simple(TYPE_INT), &current(r)->partition, sizeof(int32_t));
-    return headers(r, b, o, f);
 }
 
 /* -- the operator -------------------------------------------------------------------------------------------------------- */
@@ -396,6 +326,7 @@ static void range_done(struct reader *r)
     if (r->partition)
         log_partition_release(r->partition);
     r->partition = NULL;
+    r->is_ready = false;
     r->range++;
 }
 
@@ -407,18 +338,20 @@ static enum err next(struct op *op, struct batch_cols **out, struct fault *f)
     arena_reset(op->arena);
     *out = NULL;
     while (r->range < r->nranges) {
-        struct out_cols o;
+        struct kafka_rows *o = &r->rows;
         enum err e = r->partition ? ERR_OK : open_partition(r, f);
-        struct batch_cols *b = begin(r, &o);
-        while (!e && o.n < BATCH_ROWS && r->next < current(r)->until)
-            e = r->left > 0 ? fill_from_batch(r, &o, f) : next_batch(r, f);
-        if (!e && o.n)
-            e = finish(r, b, &o, f);
+        if (!e && !r->is_ready && r->partition && !(e = find_aborted(r, f)))
+            r->is_ready = true;
+        struct batch_cols *b = kafka_rows_begin(o, op);
+        while (!e && o->n < BATCH_ROWS && r->next < current(r)->until)
+            e = r->left > 0 ? fill_from_batch(r, o, f) : next_batch(r, f);
+        if (!e && o->n && !kafka_rows_end(o, op, b, current(r)->topic, current(r)->partition))
+            e = corrupt(r, "a record's headers do not fit it", f);
         if (e)
             return e;
         if (r->next >= current(r)->until)
             range_done(r);
-        if (o.n) {
+        if (o->n) {
             *out = b;
             return ERR_OK;
         }
@@ -437,6 +370,7 @@ static void close_(struct op *op)
         buf_free(r->spare.p[i]);
         free(r->spare.p[i]);
     }
+    vec_free(&r->voided);
     vec_free(&r->spare);
     vec_free(&r->held);
     vec_free(&r->held_bufs);
@@ -445,8 +379,8 @@ static void close_(struct op *op)
 
 static const struct op_class READER = {"KafkaScan", next, close_};
 
-enum err kafka_reader(struct kafka_source *s, const struct kafka_range *ranges, size_t n, const struct op_env *env,
-                      struct op **out, struct fault *f)
+enum err kafka_log_reader(struct kafka_source *s, const struct kafka_range *ranges, size_t n, const struct op_env *env,
+                          struct op **out, struct fault *f)
 {
     struct reader *r = op_new(sizeof *r, &READER, s->base.scan, env, NULL);
     (void)f;
@@ -458,11 +392,7 @@ enum err kafka_reader(struct kafka_source *s, const struct kafka_range *ranges, 
         r->ranges[i] = ranges[i];
         r->ranges[i].topic = arena_str(r->own, ranges[i].topic);
     }
-    for (int i = 0; i < COLS; i++)
-        r->column_of[i] = -1;
-    for (int i = 0; i < s->base.scan->schema->nfields; i++)
-        if (s->base.scan->wanted[i] >= 0 && s->base.scan->wanted[i] < COLS)
-            r->column_of[s->base.scan->wanted[i]] = i;
+    kafka_rows_init(&r->rows, s->base.scan);
     *out = &r->op;
     return ERR_OK;
 }

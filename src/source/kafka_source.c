@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { CLUSTER_ID_MS = 10000 };
+
 static struct kafka_source *kafka(struct source *s)
 {
     return (struct kafka_source *)s;
@@ -39,20 +41,35 @@ static enum err schema(const struct option *options, int noptions, bool is_strea
     return ERR_OK;
 }
 
+/* Is it ours after all, under an address that we do not know? Its id says. Nobody there: the first question to it will say so. */
+static enum err is_foreign(struct kafka_source *s, bool *out, struct fault *f)
+{
+    struct str id;
+    struct fault ignored;
+    *out = s->base.env.is_ours && !s->base.env.is_ours(s->base.env.arg, s->options.bootstrap);
+    enum err e = *out ? kafka_foreign_open(s, f) : ERR_OK;
+    if (e || !*out || !s->base.env.log)
+        return e;
+    e = foreign_cluster_id(s->foreign, CLUSTER_ID_MS, s->base.arena, &id, &ignored);
+    if (!e && str_eqz(id, log_cluster_id(s->base.env.log)))
+        *out = false;
+    return e == ERR_CANCELLED ? FAULT(f, ERR_CANCELLED) : ERR_OK;
+}
+
 static enum err open_(const struct source_env *env, const struct plan_node *scan, bool is_streaming,
                       struct source **out, struct fault *f)
 {
+    bool foreign = false;
     struct kafka_source *s = calloc(1, sizeof *s);
     if (!s)
         return FAULT(f, ERR_NOMEM, {"what", "a kafka source"});
     s->base = (struct source){&KAFKA_SOURCE, scan, *env, arena_new(0)};
     enum err e = kafka_options_read(scan->options, scan->noptions, is_streaming, s->base.arena, &s->options, f);
-    if (!e && env->is_ours && !env->is_ours(env->arg, s->options.bootstrap)) {
-        char feature[256];
-        snprintf(feature, sizeof feature, "reading from another Kafka cluster (kafka.bootstrap.servers=%.*s)",
-                 STR_ARG(str_sub(s->options.bootstrap, 0, 160)));
-        e = FAULT(f, ERR_UNSUPPORTED, {"feature", feature}, {"hint", "Name an address of this server."});
-    }
+    if (!e)
+        e = is_foreign(s, &foreign, f);
+    if (!foreign && s->foreign)
+        KAFKA_FOREIGN.close(s);
+    s->place = foreign ? &KAFKA_FOREIGN : &KAFKA_LOG;
     if (e) {
         source_close(&s->base);
         return e;
@@ -61,18 +78,10 @@ static enum err open_(const struct source_env *env, const struct plan_node *scan
     return ERR_OK;
 }
 
-static void unwatch(struct kafka_source *s)
-{
-    for (size_t i = 0; i < s->watches.n; i++)
-        log_unwatch(s->watches.p[i]);
-    s->watches.n = 0;
-}
-
 static void close_(struct source *base)
 {
     struct kafka_source *s = kafka(base);
-    unwatch(s);
-    vec_free(&s->watches);
+    s->place->close(s);
     vec_free(&s->known);
     free(s);
 }
@@ -89,39 +98,21 @@ enum err kafka_data_loss(struct fault *f, enum err which, struct str topic, int3
                  {"endOffset", to});
 }
 
-static enum err unknown_topic(struct str topic, struct fault *f)
+enum err kafka_unknown_topic(struct str topic, struct fault *f)
 {
     char name[256];
     snprintf(name, sizeof name, "%.*s", STR_ARG(topic));
     return FAULT(f, ERR_KAFKA_UNKNOWN_TOPIC, {"topicPartition", name});
 }
 
-static enum err add_partition(struct kafka_source *s, struct str topic, int32_t partition, bool ends,
-                              struct offset *out, struct fault *f)
-{
-    struct log_partition *p = log_partition(s->base.env.log, topic, partition);
-    if (!p)
-        return unknown_topic(topic, f);
-    struct log_offsets o = log_partition_offsets(p);
-    log_partition_release(p);
-    *out = (struct offset){topic, partition, ends ? o.high_watermark : o.log_start};
-    return ERR_OK;
-}
-
-static enum err add_topic(struct kafka_source *s, const struct log_topic *t, bool ends, struct arena *a,
-                          struct offsets *out, struct fault *f)
+static void add_topic(const struct kafka_topic *t, struct arena *a, struct offsets *out)
 {
     struct offset *grown = ARENA_ARRAY(a, out->n + (size_t)t->partitions + 1, struct offset);
     if (out->n)
         memcpy(grown, out->p, out->n * sizeof *grown);
     out->p = grown;
-    for (int32_t i = 0; i < t->partitions; i++) {
-        enum err e = add_partition(s, t->name, i, ends, &out->p[out->n], f);
-        if (e)
-            return e;
-        out->n++;
-    }
-    return ERR_OK;
+    for (int32_t i = 0; i < t->partitions; i++)
+        out->p[out->n++] = (struct offset){t->name, i, 0};
 }
 
 static enum err compile(struct str pattern, pcre2_code **out, struct fault *f)
@@ -137,45 +128,60 @@ static enum err compile(struct str pattern, pcre2_code **out, struct fault *f)
                                (size_t)at);
 }
 
-static enum err match_topics(struct kafka_source *s, bool ends, struct arena *a, struct offsets *out, struct fault *f)
+static enum err match_topics(struct kafka_source *s, struct arena *a, struct offsets *out, struct fault *f)
 {
     pcre2_code *code;
-    struct log_topic *topics;
-    enum err e = compile(s->options.pattern, &code, f);
-    if (e)
+    struct kafka_topic *topics;
+    size_t n;
+    enum err e = s->place->topics(s, NULL, 0, a, &topics, &n, f);
+    if (e || (e = compile(s->options.pattern, &code, f)))
         return e;
     pcre2_match_data *m = pcre2_match_data_create_from_pattern(code, NULL);
-    size_t n = log_topics(s->base.env.log, a, &topics);
-    for (size_t i = 0; !e && i < n; i++)
-        if (!topics[i].internal && m &&
-            pcre2_match(code, (PCRE2_SPTR)topics[i].name.p, topics[i].name.n, 0, 0, m, NULL) >= 0)
-            e = add_topic(s, &topics[i], ends, a, out, f);
+    for (size_t i = 0; m && i < n; i++)
+        if (pcre2_match(code, (PCRE2_SPTR)topics[i].name.p, topics[i].name.n, 0, 0, m, NULL) >= 0)
+            add_topic(&topics[i], a, out);
     pcre2_match_data_free(m);
     pcre2_code_free(code);
+    return ERR_OK;
+}
+
+static enum err named_topics(struct kafka_source *s, struct arena *a, struct offsets *out, struct fault *f)
+{
+    struct kafka_topic *topics;
+    size_t n;
+    enum err e = s->place->topics(s, s->options.topics, s->options.ntopics, a, &topics, &n, f);
+    for (size_t i = 0; !e && i < n; i++)
+        if (topics[i].partitions)
+            add_topic(&topics[i], a, out);
+        else
+            e = kafka_unknown_topic(topics[i].name, f);
     return e;
 }
 
-enum err kafka_assigned(struct kafka_source *s, bool ends, struct arena *a, struct offsets *out, struct fault *f)
+static enum err assigned(struct kafka_source *s, struct arena *a, struct offsets *out, struct fault *f)
 {
     const struct kafka_options *o = &s->options;
     enum err e = ERR_OK;
     *out = (struct offsets){0};
     if (o->strategy == KAFKA_PATTERN) {
-        e = match_topics(s, ends, a, out, f);
+        e = match_topics(s, a, out, f);
     } else if (o->strategy == KAFKA_SUBSCRIBE) {
-        for (size_t i = 0; !e && i < o->ntopics; i++) {
-            struct log_topic t;
-            e = log_topic_get(s->base.env.log, o->topics[i], a, &t) ? add_topic(s, &t, ends, a, out, f)
-                                                                    : unknown_topic(o->topics[i], f);
-        }
+        e = named_topics(s, a, out, f);
     } else {
         out->p = ARENA_ARRAY(a, o->assigned.n + 1, struct offset);
-        for (; !e && out->n < o->assigned.n; out->n++)
-            e = add_partition(s, o->assigned.p[out->n].topic, o->assigned.p[out->n].partition, ends, &out->p[out->n],
-                              f);
+        for (; out->n < o->assigned.n; out->n++)
+            out->p[out->n] = o->assigned.p[out->n];
     }
     offsets_sort(out);
     return e;
+}
+
+enum err kafka_assigned(struct kafka_source *s, bool ends, struct arena *a, struct offsets *out, struct fault *f)
+{
+    enum err e = assigned(s, a, out, f);
+    for (size_t i = 0; !e && i < out->n; i++)
+        out->p[i].at = ends ? OFFSET_LATEST : OFFSET_EARLIEST;
+    return e || !out->n ? e : s->place->offsets(s, out, false, f);
 }
 
 /* -- topics by id ----------------------------------------------------------------------------------------------------- */
@@ -245,25 +251,25 @@ void source_remember(struct source *base, struct str identity)
 
 /* A topic made again under its name: its offsets mean other records. */
 static enum err check_identity(struct kafka_source *s, const struct offsets *start, const struct offsets *latest,
-                               struct arena *a, struct fault *f)
+                               struct fault *f)
 {
     struct str last = {0};
     for (size_t i = 0; i < latest->n; i++) {
-        struct log_topic t;
+        struct os_uuid id;
         struct str name = latest->p[i].topic;
-        if (str_eq(name, last) || !log_topic_get(s->base.env.log, name, a, &t))
+        if (str_eq(name, last) || !s->place->topic_id(s, name, &id))
             continue;
         last = name;
         struct known_topic *k = known(s, name);
         struct offset *was = offsets_find(start, name, latest->p[i].partition);
-        if (k && was && was->at > 0 && memcmp(&k->id, &t.id, sizeof t.id)) {
+        if (k && was && was->at > 0 && memcmp(&k->id, &id, sizeof id)) {
             if (s->options.fail_on_data_loss)
                 return kafka_data_loss(f, ERR_KAFKA_LOSS_CHANGED, name, latest->p[i].partition, was->at,
                                        latest->p[i].at);
             os_log(OS_WARN, "source", "topic %.*s was deleted and made again: what it held before may be lost",
                    STR_ARG(name));
         }
-        know(s, name, t.id);
+        know(s, name, id);
     }
     return ERR_OK;
 }
@@ -297,52 +303,56 @@ static enum err check_partitions(const struct offsets *given, const struct offse
     return FAULT(f, which, {"specifiedPartitions", want}, {"assignedPartitions", have}, {"position", position});
 }
 
-/* The first record at or after ms; none: the end, or for a start an error unless the strategy says latest. */
-static enum err at_time(struct kafka_source *s, const struct offset *tp, int64_t ms, bool is_start, int64_t *out,
-                        struct fault *f)
+/* The first records at or after these times; where there is none: the end, or for a start an error unless the strategy says
+ * latest. */
+static enum err at_times(struct kafka_source *s, const struct kafka_limit *limit, bool is_start, struct arena *a,
+                         struct offsets *out, struct fault *f)
 {
-    struct log_partition *p = log_partition(s->base.env.log, tp->topic, tp->partition);
-    int64_t found_ms;
-    if (!p)
-        return unknown_topic(tp->topic, f);
-    int64_t end = log_partition_offsets(p).high_watermark;
-    enum log_status status = log_offset_for_time(p, ms, out, &found_ms);
-    log_partition_release(p);
-    if (status)
-        return source_option_fault(f, "Cannot look for time %" PRId64 " in %.*s-%d: status %d", ms, STR_ARG(tp->topic),
-                                   tp->partition, (int)status);
-    if (*out >= 0)
-        return ERR_OK;
-    *out = end;
-    return !is_start || s->options.time_error_is_latest
-               ? ERR_OK
-               : source_option_fault(
-                     f, "No offset matched from request of topic-partition %.*s-%d and timestamp %" PRId64 ".",
-                     STR_ARG(tp->topic), tp->partition, ms);
+    struct offsets asked = {ARENA_ARRAY(a, out->n + 1, struct offset), out->n};
+    for (size_t i = 0; i < out->n; i++) {
+        asked.p[i] = out->p[i];
+        asked.p[i].at = limit->kind == BOUND_TIME
+                            ? limit->time_ms
+                            : offsets_find(&limit->offsets, out->p[i].topic, out->p[i].partition)->at;
+    }
+    struct offsets found = {ARENA_ARRAY(a, out->n + 1, struct offset), out->n};
+    memcpy(found.p, asked.p, out->n * sizeof *found.p);
+    enum err e = out->n ? s->place->offsets(s, &found, true, f) : ERR_OK;
+    for (size_t i = 0; !e && i < out->n; i++) {
+        struct offset *o = &out->p[i];
+        if (found.p[i].at >= 0)
+            o->at = found.p[i].at;
+        else if (is_start && !s->options.time_error_is_latest)
+            return source_option_fault(
+                f, "No offset matched from request of topic-partition %.*s-%d and timestamp %" PRId64 ".",
+                STR_ARG(o->topic), o->partition, asked.p[i].at);
+    }
+    return e;
 }
 
 enum err kafka_resolve(struct kafka_source *s, const struct kafka_limit *limit, bool is_start, struct arena *a,
                        struct offsets *out, struct fault *f)
 {
     struct offsets first;
-    enum err e = kafka_assigned(s, false, a, &first, f);
-    if (!e)
-        e = kafka_assigned(s, true, a, out, f);
+    enum err e = kafka_assigned(s, true, a, out, f);
     if (!e && limit->kind == BOUND_OFFSETS)
         e = check_partitions(&limit->offsets, out, ERR_KAFKA_START_MISMATCH, is_start ? "starting" : "ending", f);
     if (!e && limit->kind == BOUND_TIMES)
         e = check_partitions(&limit->offsets, out, ERR_KAFKA_TIME_MISMATCH, is_start ? "starting" : "ending", f);
-    for (size_t i = 0; !e && i < out->n && i < first.n; i++) {
+    if (!e && (limit->kind == BOUND_TIMES || limit->kind == BOUND_TIME))
+        return at_times(s, limit, is_start, a, out, f);
+    if (e || limit->kind == BOUND_LATEST || (e = kafka_assigned(s, false, a, &first, f)))
+        return e;
+    for (size_t i = 0; i < out->n; i++) {
         struct offset *o = &out->p[i];
-        struct offset *given = offsets_find(&limit->offsets, o->topic, o->partition);
-        if (limit->kind == BOUND_EARLIEST || (given && given->at == OFFSET_EARLIEST && limit->kind == BOUND_OFFSETS))
-            o->at = first.p[i].at;
+        struct offset *given = offsets_find(&limit->offsets, o->topic, o->partition),
+                      *begin = offsets_find(&first, o->topic, o->partition);
+        if ((limit->kind == BOUND_EARLIEST || given->at == OFFSET_EARLIEST) && begin)
+            o->at = begin->at;
         else if (limit->kind == BOUND_OFFSETS && given->at != OFFSET_LATEST)
             o->at = given->at;
-        else if (limit->kind == BOUND_TIMES || limit->kind == BOUND_TIME)
-            e = at_time(s, o, limit->kind == BOUND_TIME ? limit->time_ms : given->at, is_start, &o->at, f);
     }
-    return e;
+    return ERR_OK;
 }
 
 static enum err initial(struct source *base, int64_t now_ms, struct arena *a, struct str *offset, struct fault *f)
@@ -352,7 +362,7 @@ static enum err initial(struct source *base, int64_t now_ms, struct arena *a, st
     (void)now_ms;
     enum err e = kafka_resolve(s, &s->options.starting, true, a, &start, f);
     if (!e)
-        e = check_identity(s, &(struct offsets){0}, &start, a, f);
+        e = check_identity(s, &(struct offsets){0}, &start, f);
     if (!e)
         *offset = offsets_text(&start, a);
     return e;
@@ -393,7 +403,8 @@ static enum err begins(struct kafka_source *s, const struct offsets *start, cons
             from[i] = was->at;
             continue;
         }
-        enum err e = add_partition(s, until->p[i].topic, until->p[i].partition, false, &first, f);
+        first = (struct offset){until->p[i].topic, until->p[i].partition, OFFSET_EARLIEST};
+        enum err e = s->place->offsets(s, &(struct offsets){&first, 1}, false, f);
         if (e)
             return e;
         from[i] = first.at;
@@ -449,8 +460,6 @@ static bool too_few(struct kafka_source *s, const struct offsets *until, const i
     return true;
 }
 
-static void rewatch(struct kafka_source *s, const struct offsets *latest);
-
 static enum err latest(struct source *base, struct str start_text, struct str cap_text, int64_t now_ms, bool no_limit,
                        struct arena *a, struct str *end, struct str *latest_text, struct fault *f)
 {
@@ -462,13 +471,12 @@ static enum err latest(struct source *base, struct str start_text, struct str ca
     enum err e = kafka_assigned(s, true, a, &until, f);
     if (e)
         return e;
-    rewatch(s, &until);
-    if ((e = check_identity(s, &start, &until, a, f)) || (e = check_loss(s, &start, &until, f)))
+    if ((e = check_identity(s, &start, &until, f)) || (e = check_loss(s, &start, &until, f)))
         return e;
     if (cap_text.n)
         apply_cap(&until, &cap);
     *latest_text = offsets_text(&until, a);
-    if ((e = begins(s, &start, &until, a, &from, f)))
+    if ((e = begins(s, &start, &until, a, &from, f)) || (s->wake && (e = s->place->follow(s, &until, from, f))))
         return e;
     if (!no_limit && !cap_text.n && s->options.min_per_trigger > 0 && too_few(s, &until, from, now_ms)) {
         *end = start_text;
@@ -523,32 +531,59 @@ static int parts(struct source *base, struct str start, struct str end, int most
     int64_t rows = ranges(kafka(base), start, end, a, &r, &n, NULL) ? 0 : rows_of(r, n);
     arena_free(a);
     int64_t want = rows / PART_ROWS;
+    if (!kafka(base)->place->is_cut_anywhere && want > (int64_t)n)
+        want = (int64_t)n;
     return want < 1 ? 1 : want < most ? (int)want : most;
 }
 
 /* Piece `part` of `nparts` of the ranges laid end to end. */
+static size_t piece(struct kafka_range *r, size_t n, int part, int nparts)
+{
+    size_t kept = 0;
+    __int128 total = rows_of(r, n);
+    int64_t lo = (int64_t)(total * part / nparts), hi = (int64_t)(total * (part + 1) / nparts), at = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t size = r[i].until - r[i].from, from = lo > at ? lo - at : 0, until = hi - at < size ? hi - at : size;
+        struct kafka_range cut = r[i];
+        cut.until = r[i].from + until;
+        cut.from = r[i].from + from;
+        if (from < until)
+            r[kept++] = cut;
+        at += size;
+    }
+    return kept;
+}
+
+enum { PARTS_MAX = 256 };
+
+/* Whole partitions, each to the part that has the least so far. */
+static size_t share(struct kafka_range *r, size_t n, int part, int nparts)
+{
+    int64_t has[PARTS_MAX] = {0};
+    size_t kept = 0;
+    nparts = nparts < PARTS_MAX ? nparts : PARTS_MAX;
+    for (size_t i = 0; i < n; i++) {
+        int least = 0;
+        for (int k = 1; k < nparts; k++)
+            least = has[k] < has[least] ? k : least;
+        has[least] += r[i].until - r[i].from;
+        if (least == part)
+            r[kept++] = r[i];
+    }
+    return kept;
+}
+
 static enum err read_(struct source *base, struct str start, struct str end, int part, int nparts,
                       const struct op_env *env, struct op **out, struct fault *f)
 {
     struct kafka_source *s = kafka(base);
     struct arena *a = arena_new(0);
     struct kafka_range *r;
-    size_t n, kept = 0;
+    size_t n;
     enum err e = ranges(s, start, end, a, &r, &n, f);
     if (!e) {
-        __int128 total = rows_of(r, n);
-        int64_t lo = (int64_t)(total * part / nparts), hi = (int64_t)(total * (part + 1) / nparts), at = 0;
-        for (size_t i = 0; i < n; i++) {
-            int64_t size = r[i].until - r[i].from, from = lo > at ? lo - at : 0,
-                    until = hi - at < size ? hi - at : size;
-            struct kafka_range piece = r[i];
-            piece.until = r[i].from + until;
-            piece.from = r[i].from + from;
-            if (from < until)
-                r[kept++] = piece;
-            at += size;
-        }
-        e = kafka_reader(s, r, kept, env, out, f);
+        n = s->place->is_cut_anywhere ? piece(r, n, part, nparts) : share(r, n, part, nparts);
+        e = s->place->reader(s, r, n, env, out, f);
     }
     arena_free(a);
     return e;
@@ -556,29 +591,12 @@ static enum err read_(struct source *base, struct str start, struct str end, int
 
 /* -- waiting, progress ------------------------------------------------------------------------------------------------------ */
 
-/* Topics come and go: the watches follow them. */
-static void rewatch(struct kafka_source *s, const struct offsets *all)
-{
-    uint64_t version = log_topics_version(s->base.env.log);
-    if (!s->wake || (s->watches.n && version == s->topics_version))
-        return;
-    unwatch(s);
-    s->topics_version = version;
-    for (size_t i = 0; i < all->n; i++) {
-        struct log_partition *p = log_partition(s->base.env.log, all->p[i].topic, all->p[i].partition);
-        if (!p)
-            continue;
-        vec_push(&s->watches, log_watch(p, s->wake, s->wake_arg));
-        log_partition_release(p);
-    }
-}
-
 enum { TOPICS_LOOK_MS = 1000 }; /* nothing tells of new topics and partitions: their version number is compared */
 
 static int64_t watch(struct source *base, void (*wake)(void *arg), void *arg)
 {
     struct kafka_source *s = kafka(base);
-    unwatch(s);
+    s->place->unfollow(s);
     s->wake = wake;
     s->wake_arg = arg;
     return TOPICS_LOOK_MS;

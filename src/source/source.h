@@ -1,5 +1,5 @@
 /*
- * source: where a query's rows come from: kafka (the embedded log), rate; and their offsets.
+ * source: where a query's rows come from: kafka (the embedded log, or a foreign cluster), rate; and their offsets.
  *
  * A source knows its columns from its options alone (source_schema), can say what is there (latest), cut a batch by
  * maxOffsetsPerTrigger exactly as Spark does, and open a reader for a fixed range. Offsets travel as Spark's JSON texts
@@ -23,12 +23,13 @@ struct source;
 struct kafka_output_class;
 struct source_env {
     struct log *log;
-    /* Is this bootstrap address (host:port list) ours? false: a foreign cluster, refused by name for now. */
+    /* Is this bootstrap address (host:port list) ours? false: a foreign cluster. May ask the name service: never on a loop. */
     bool (*is_ours)(void *arg, struct str bootstrap);
     /* Create a topic if auto-creation allows (the kafka sink). */
     enum err (*auto_create)(void *arg, struct str topic, struct fault *f);
     void *arg;
     const struct kafka_output_class *kafka_output; /* for tests: where every kafka sink writes to */
+    const bool *cancelled; /* atomic; looked at while a foreign cluster is waited for. NULL: cannot be */
 };
 
 /* Registered formats: "kafka", "rate"; also the short names of Spark's formats that are refused by name.

@@ -275,27 +275,16 @@ TEST(loss_is_noticed)
     teardown();
 }
 
-static bool not_ours(void *arg, struct str bootstrap)
-{
-    (void)arg, (void)bootstrap;
-    return false;
-}
-
-TEST(a_foreign_cluster_is_refused_by_name)
+TEST(a_missing_topic_is_named)
 {
     REQUIRE(setup());
     struct option o[] = {BROKERS, OPT("subscribe", "missing")};
-    struct source_env env = {.log = LOG};
-    struct source *s = NULL;
+    struct source *s = open_(o, 2, true);
     struct str start;
-    struct plan_node *scan = scan_of(o, 2, true);
-    REQUIRE(scan && source_open(&env, scan, true, &s, &F) == ERR_OK);
+    REQUIRE(s);
     EXPECT(source_initial(s, 0, A, &start, &F) == ERR_KAFKA_UNKNOWN_TOPIC);
     EXPECT(strstr(fault_message(&F), "missing"));
     source_close(s);
-    env.is_ours = not_ours;
-    EXPECT(source_open(&env, scan, true, &s, &F) == ERR_UNSUPPORTED);
-    EXPECT(strstr(fault_message(&F), "localhost:9092"));
     teardown();
 }
 

@@ -69,7 +69,9 @@ static enum err open_scan(void *arg, const struct plan_node *scan, struct op **o
 {
     struct run *r = arg;
     struct source *s;
-    enum err e = source_open(r->p->session->server->o.source, scan, false, &s, f);
+    struct source_env env = *r->p->session->server->o.source;
+    env.cancelled = r->env.cancelled;
+    enum err e = source_open(&env, scan, false, &s, f);
     if (e)
         return e;
     vec_push(&r->sources, s);
