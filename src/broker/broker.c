@@ -220,6 +220,7 @@ static const struct {
     {KAFKA_api_versions, handle_api_versions},
     {KAFKA_create_topics, handle_create_topics},
     {KAFKA_delete_topics, handle_delete_topics},
+    {KAFKA_delete_records, handle_delete_records},
     {KAFKA_init_producer_id, handle_init_producer_id},
     {KAFKA_offset_for_leader_epoch, handle_offset_for_leader_epoch},
     {KAFKA_add_partitions_to_txn, handle_add_partitions_to_txn},

@@ -114,6 +114,7 @@ void handle_metadata(struct request *rq);
 void handle_create_topics(struct request *rq);
 void handle_delete_topics(struct request *rq);
 void handle_create_partitions(struct request *rq);
+void handle_delete_records(struct request *rq);
 void handle_describe_configs(struct request *rq);
 void handle_join_group(struct request *rq);
 void handle_sync_group(struct request *rq);

@@ -36,6 +36,8 @@ static void start(void)
     os_log_level(OS_ERROR);
     if (log_open(&logs, &(struct log_options){.dir = dir, .journal_file_bytes = 1 << 20}, &f))
         abort();
+    struct log_config kept = {STR("retention.ms"), STR("-1")}; /* as the recorded broker */
+    log_defaults(logs, &kept, 1);
     o.log = logs;
     if (broker_start(&broker, &o, &f)) {
         fprintf(stderr, "%s\n", fault_message(&f));
@@ -344,6 +346,8 @@ static const struct {
     {"produce-errors", 84, 84, "the records hold the time of appending"},
     {"produce-errors", 86, 86, "records keep the compression that they came with, whatever compression.type says"},
     {"produce-errors", 89, 89, "transactions are refused"},
+    {"delete-records", 49, 55, "whole batches only: a batch cut at max_bytes is of no use"},
+    {"delete-records", 80, 80, "a record that was deleted has no timestamp any more"},
     {"configs", 23, 23, "of the broker's 340 keys those that mean something here"},
     {"configs", 25, 25, "what cannot be altered says so"},
     {"configs", 27, 27, "says which broker was meant"},
@@ -556,6 +560,11 @@ TEST(fetch_sessions)
 TEST(groups)
 {
     replay("groups");
+}
+
+TEST(delete_records)
+{
+    replay("delete-records");
 }
 
 TEST_MAIN()

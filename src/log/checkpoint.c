@@ -23,6 +23,7 @@ struct dirty_segment {
 struct dirty {
     struct log_partition *p;
     VEC(struct dirty_segment) segments;
+    VEC(int64_t) snapshots;
     int64_t high_watermark;
     bool dir, meta;
 };
@@ -56,6 +57,8 @@ static enum err note(struct dirty *d, struct fault *f)
             s->refs++;
             vec_push(&d->segments, x);
         }
+        memcpy(&d->snapshots, &p->snapshots, sizeof d->snapshots);
+        memset(&p->snapshots, 0, sizeof p->snapshots);
         d->dir = p->dir_dirty;
         d->meta = !p->meta_synced;
         p->dir_dirty = false;
@@ -74,6 +77,8 @@ static void forget(struct dirty *d)
         x->s->dirty = true;
         x->s->aborted_dirty = x->s->aborted_dirty || x->aborted;
     }
+    for (size_t i = 0; i < d->snapshots.n; i++)
+        vec_push(&d->p->snapshots, d->snapshots.p[i]);
     d->p->dir_dirty = d->p->dir_dirty || d->dir;
     d->p->meta_synced = d->p->meta_synced && !d->meta;
     os_mutex_unlock(d->p->lock);
@@ -96,8 +101,27 @@ static enum err sync_segments(struct dirty *d, struct fault *f)
     return e;
 }
 
+/* Once the records are gone nothing else knows their producers' sequences. A later one may have replaced it. */
+static enum err sync_snapshots(struct dirty *d, struct fault *f)
+{
+    char path[LOG_PATH];
+    struct os_file *file;
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < d->snapshots.n; i++) {
+        snprintf(path, sizeof path, "%s/%020lld.snapshot", d->p->dir, (long long)d->snapshots.p[i]);
+        e = os_open(&file, path, OS_RDWR, f);
+        if (!e) {
+            e = os_sync(file, "segment.snapshot", f);
+            os_close(file);
+        }
+        e = e == ERR_NOTFOUND ? ERR_OK : e;
+    }
+    return e;
+}
+
 static void release(struct dirty *d)
 {
+    vec_free(&d->snapshots);
     for (size_t i = 0; i < d->segments.n; i++)
         segment_release(d->p, d->segments.p[i].s);
     vec_free(&d->segments);
@@ -108,6 +132,8 @@ static enum err sync_files(struct dirty *d, struct fault *f)
     char path[LOG_PATH];
     struct os_file *file;
     enum err e = sync_segments(d, f);
+    if (!e)
+        e = sync_snapshots(d, f);
     if (!e && d->meta) { /* without it, recovery would take the directory for a deleted topic's */
         snprintf(path, sizeof path, "%s/partition.metadata", d->p->dir);
         if (!(e = os_open(&file, path, OS_RDWR, f))) {
@@ -128,17 +154,39 @@ static bool is_deleted(struct log_partition *p)
     return deleted;
 }
 
-static void put_point(struct buf *b, struct log_partition *p)
+/* What a file of recovery points is to say of all partitions; d NULL: recovery begins where it does already. */
+static struct recovery_point *gather(struct log_partition **all, size_t n, const struct dirty *d)
 {
-    buf_put(b, p->topic_id.b, 16);
-    buf_u32le(b, (uint32_t)p->number);
-    buf_u32le(b, 0);
-    buf_u64le(b, (uint64_t)p->recovery_point);
-    buf_u64le(b, (uint64_t)p->log_start);
+    struct recovery_point *points = calloc(n + 1, sizeof *points);
+    if (!points)
+        os_die("out of memory for %zu recovery points", n);
+    for (size_t i = 0; i < n; i++) {
+        struct log_partition *p = all[i];
+        os_mutex_lock(p->lock);
+        points[i] = (struct recovery_point){
+            .id = p->topic_id,
+            .partition = p->number,
+            .offset = d && !p->failed ? d[i].high_watermark : p->recovery_point,
+            .log_start = p->log_start_wanted > p->log_start ? p->log_start_wanted : p->log_start,
+        };
+        os_mutex_unlock(p->lock);
+    }
+    return points;
 }
 
-static enum err write_points(struct log *l, const struct dirty *d, size_t n, uint64_t gen, uint64_t seq, bool clean,
-                             struct fault *f)
+/* They are durable: now they are true. */
+static void believe(struct log_partition **all, const struct recovery_point *points, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        os_mutex_lock(all[i]->lock);
+        all[i]->recovery_point = points[i].offset;
+        all[i]->log_start = points[i].log_start;
+        os_mutex_unlock(all[i]->lock);
+    }
+}
+
+static enum err write_points(struct log *l, const struct recovery_point *points, size_t n, uint64_t gen, uint64_t seq,
+                             bool clean, struct fault *f)
 {
     char path[LOG_PATH];
     struct buf b = {0};
@@ -149,8 +197,13 @@ static enum err write_points(struct log *l, const struct dirty *d, size_t n, uin
     buf_u64le(&b, gen);
     buf_u64le(&b, seq);
     buf_u64le(&b, n);
-    for (size_t i = 0; i < n; i++)
-        put_point(&b, d[i].p);
+    for (size_t i = 0; i < n; i++) {
+        buf_put(&b, points[i].id.b, 16);
+        buf_u32le(&b, (uint32_t)points[i].partition);
+        buf_u32le(&b, 0);
+        buf_u64le(&b, (uint64_t)points[i].offset);
+        buf_u64le(&b, (uint64_t)points[i].log_start);
+    }
     if (b.bad) {
         buf_free(&b);
         return FAULT(f, ERR_NOMEM, {"what", "the recovery points"});
@@ -173,11 +226,12 @@ static enum err sync_data_dir(struct log *l, struct fault *f)
 }
 
 /* Files below the live generation become spare; more than a few are removed. */
-static void recycle(struct log *l, uint64_t gen)
+static void recycle(struct log *l, uint64_t gen, uint64_t seq)
 {
     struct journal *j = &l->journal;
     os_mutex_lock(j->lock);
     l->live_gen = gen;
+    l->live_seq = seq;
     for (size_t i = 0; i < j->full.n;) {
         struct journal_file file = j->full.p[i];
         if (file.gen >= gen) {
@@ -237,21 +291,37 @@ enum err checkpoint(struct log *l, bool clean, struct fault *f)
     for (size_t i = 0; i < n; i++)
         d[i].p = all[i];
     enum err e = sync_all(l, d, n, f);
-    for (size_t i = 0; !e && i < n; i++) {
-        os_mutex_lock(all[i]->lock);
-        if (!all[i]->failed)
-            all[i]->recovery_point = d[i].high_watermark;
-        os_mutex_unlock(all[i]->lock);
+    struct recovery_point *points = gather(all, n, d);
+    if (!e)
+        e = write_points(l, points, n, gen, seq, clean, f);
+    if (!e) {
+        believe(all, points, n);
+        recycle(l, gen, seq);
     }
-    if (!e)
-        e = write_points(l, d, n, gen, seq, clean, f);
-    if (!e)
-        recycle(l, gen);
+    free(points);
     for (size_t i = 0; i < n; i++) {
         release(&d[i]);
         log_partition_release(all[i]);
     }
     free(d);
+    free(all);
+    return e;
+}
+
+enum err checkpoint_log_starts(struct log *l, struct fault *f)
+{
+    struct log_partition **all;
+    size_t n = log_all_partitions(l, &all);
+    struct recovery_point *points = gather(all, n, NULL);
+    bool any = false;
+    for (size_t i = 0; i < n && !any; i++)
+        any = points[i].log_start > all[i]->log_start; /* which only this thread moves */
+    enum err e = any ? write_points(l, points, n, l->live_gen, l->live_seq, false, f) : ERR_OK;
+    if (!e && any)
+        believe(all, points, n);
+    for (size_t i = 0; i < n; i++)
+        log_partition_release(all[i]);
+    free(points);
     free(all);
     return e;
 }

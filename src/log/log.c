@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { HOUR_MS = 3600000, CHECK_MS = 300000 /* Kafka's log.retention.check.interval.ms */, FIRST_MS = 30000, RETRY_MS = 1000 };
+
 void log_path(const struct log *l, char out[LOG_PATH], const char *fmt, ...)
 {
     va_list ap;
@@ -152,24 +154,72 @@ static void run_checkpoint(struct log *l)
         os_die("a checkpoint failed, stopping: %s", fault_message(&f));
 }
 
+static void run_retention(struct log *l, bool policies)
+{
+    struct fault f;
+    int64_t now_ms = os_now_ms(), due_ms = INT64_MAX;
+    if (policies) {
+        os_mutex_lock(l->back_lock);
+        l->retention_looked_ms = now_ms;
+        l->retention_due_ms = INT64_MAX; /* from here on what is appended says when it is due */
+        os_mutex_unlock(l->back_lock);
+        due_ms = retention_policies(l, now_ms);
+    }
+    enum err e = retention_trim(l, &f);
+    if (e == ERR_NOSPACE)
+        os_log(OS_ERROR, "log", "nothing can be deleted: %s", fault_message(&f));
+    else if (e)
+        os_die("a log's start could not be written, stopping: %s", fault_message(&f));
+    int64_t least_ms = now_ms + l->o.retention_check_ms;
+    due_ms = e ? now_ms + RETRY_MS : due_ms > least_ms ? due_ms : least_ms;
+    os_mutex_lock(l->back_lock);
+    l->retention_due_ms = due_ms < l->retention_due_ms ? due_ms : l->retention_due_ms;
+    os_mutex_unlock(l->back_lock);
+}
+
+/* What is to be done now. *wait_ms else: until something is due, -1: nothing is. The wall clock may be set: it is asked
+ * again every hour. */
+struct back_work {
+    bool policies, trim, checkpoint, spare, doomed;
+};
+static bool back_due(struct log *l, struct back_work *w, int64_t *wait_ms)
+{
+    int64_t now_ms = os_now_ms();
+    *w = (struct back_work){.policies = l->back_retention || l->retention_due_ms <= now_ms,
+                            .trim = l->starts.n > 0,
+                            .checkpoint = l->back_checkpoint,
+                            .spare = l->back_spare,
+                            .doomed = l->doomed.n > 0};
+    *wait_ms = l->retention_due_ms == INT64_MAX ? -1 : l->retention_due_ms - now_ms;
+    *wait_ms = *wait_ms > HOUR_MS ? HOUR_MS : *wait_ms;
+    return w->policies || w->trim || w->checkpoint || w->spare || w->doomed;
+}
+
 static void back(void *arg)
 {
     struct log *l = arg;
     struct fault f;
+    struct back_work w;
+    int64_t wait_ms;
     os_mutex_lock(l->back_lock);
     for (;;) {
-        while (!l->back_checkpoint && !l->back_spare && !l->doomed.n && !l->back_stop)
-            os_cond_wait(l->back_work, l->back_lock);
-        if (l->back_stop && !l->doomed.n)
+        while (!back_due(l, &w, &wait_ms) && !l->back_stop) {
+            if (wait_ms < 0)
+                os_cond_wait(l->back_work, l->back_lock);
+            else
+                (void)os_cond_wait_until(l->back_work, l->back_lock, os_mono_ns() + wait_ms * 1000000);
+        }
+        if (l->back_stop && !l->doomed.n && !l->starts.n)
             break;
-        bool want_checkpoint = l->back_checkpoint, spare = l->back_spare;
-        char *doomed = l->doomed.n ? l->doomed.p[--l->doomed.n] : NULL;
-        l->back_checkpoint = l->back_spare = false;
+        char *doomed = w.doomed ? l->doomed.p[--l->doomed.n] : NULL;
+        l->back_checkpoint = l->back_spare = l->back_retention = false;
         os_mutex_unlock(l->back_lock);
-        if (spare)
+        if (w.spare)
             make_spare(l);
-        if (want_checkpoint)
+        if (w.checkpoint)
             run_checkpoint(l);
+        if (w.policies || w.trim)
+            run_retention(l, w.policies);
         if (doomed && os_remove_tree(doomed, &f))
             os_log(OS_WARN, "log", "a deleted topic's files stay until the next start: %s", fault_message(&f));
         free(doomed);
@@ -237,6 +287,8 @@ static enum err log_new(struct log **out, const struct log_options *o, struct fa
     l->o.segment_bytes = o->segment_bytes ? o->segment_bytes : (uint64_t)1 << 30;
     l->o.journal_file_bytes = o->journal_file_bytes ? o->journal_file_bytes : (uint64_t)64 << 20;
     l->o.segment_ms = o->segment_ms ? o->segment_ms : (int64_t)7 * 86400000;
+    l->o.retention_check_ms = o->retention_check_ms ? o->retention_check_ms : CHECK_MS;
+    l->retention_due_ms = INT64_MAX;
     struct os_mutex **locks[] = {&l->meta_lock, &l->topics_lock, &l->watch_lock,
                                  &l->back_lock, &l->work_lock,   &l->journal.lock};
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++)
@@ -255,6 +307,8 @@ static void log_free(struct log *l)
     for (size_t i = 0; i < l->doomed.n; i++)
         free(l->doomed.p[i]);
     vec_free(&l->doomed);
+    vec_free(&l->starts);
+    conf_free(l);
     struct os_mutex *locks[] = {l->meta_lock, l->topics_lock, l->watch_lock,
                                 l->back_lock, l->work_lock,   l->journal.lock};
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++)
@@ -289,6 +343,9 @@ static enum err make_dirs(struct log *l, struct fault *f)
 
 static enum err start_threads(struct log *l, struct fault *f)
 {
+    int64_t now_ms = os_now_ms(), first_ms = l->o.retention_check_ms < FIRST_MS ? l->o.retention_check_ms : FIRST_MS;
+    l->retention_looked_ms = now_ms + first_ms - l->o.retention_check_ms;
+    l->retention_due_ms = now_ms + first_ms; /* what expired while nobody looked; not while others start, too */
     enum err e = journal_start(l, f);
     if (!e)
         e = os_thread_start(&l->back, "log-back", back, l, f);
@@ -359,7 +416,7 @@ static bool save_partition(struct log_partition *p)
         if (!(e = segment_flush_aborted(s, false, &f)))
             e = segment_flush_index(s, true, &f);
         if (!e)
-            e = producers_save(&p->producers, p->dir, p->log_end, os_now_ms(), &f);
+            e = partition_snapshot(p, p->log_end, &f);
         if (!e && s->reserved > s->size)
             e = os_truncate(s->file, s->size, &f);
         s->closed = true; /* its index is synced with the rest */

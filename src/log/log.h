@@ -26,6 +26,9 @@
  *   offset   0   1   2   3   4   5   6   7          producer 7 wrote 1 and 4, producer 8 wrote 2 and 5
  *            a   7a  8a  b   7b  8b  C7  c          C7: 7 committed (marker). 8 is open: last stable offset 2
  *
+ * The log's start rises when records expire or are deleted (retention.c); it is durable before anybody is told, and before a
+ * file goes. Readers below it get LOG_OFFSET_OUT_OF_RANGE.
+ *
  * Threads: log_append and log_read may be called from any thread (a partition has its own lock, short). The committer and
  * the background thread (segment syncs, unlinks) belong to the log. Callbacks run on the committer's thread and must not
  * block: they post to a loop or signal a condition.
@@ -46,6 +49,7 @@ struct log_options {
     uint64_t segment_bytes;      /* default 1 GiB */
     uint64_t journal_file_bytes; /* default 64 MiB, recycled */
     int64_t segment_ms;          /* 7 days */
+    int64_t retention_check_ms;  /* how often expired records are looked for at most: 5 minutes */
     bool durability_os;          /* acknowledge after the write, not the sync: loud */
 };
 
@@ -74,6 +78,8 @@ CHECK enum err log_topic_delete(struct log *l, struct str name, struct fault *f)
 CHECK enum err log_topic_grow(struct log *l, struct str name, int32_t partitions, struct fault *f);
 CHECK enum err log_topic_configure(struct log *l, struct str name, const struct log_config *configs, size_t n,
                                    struct fault *f); /* set or, with value.p NULL, remove */
+/* What topics without a setting of their own have from now on (keys as of topics); replaces what was set so. */
+void log_defaults(struct log *l, const struct log_config *configs, size_t n);
 bool log_topic_get(struct log *l, struct str name, struct arena *a, struct log_topic *out);
 bool log_topic_by_id(struct log *l, struct os_uuid id, struct arena *a, struct log_topic *out);
 size_t log_topics(struct log *l, struct arena *a, struct log_topic **out); /* sorted by name */
@@ -110,6 +116,7 @@ enum log_status {
     LOG_MESSAGE_TOO_LARGE = 10,
     LOG_RECORD_LIST_TOO_LARGE = 18,
     LOG_INVALID_TIMESTAMP = 32,
+    LOG_POLICY_VIOLATION = 44, /* records of a topic that is only compacted are not deleted */
     LOG_OUT_OF_ORDER_SEQUENCE = 45,
     LOG_DUPLICATE_SEQUENCE = 46, /* older than the five batches kept */
     LOG_INVALID_PRODUCER_EPOCH = 47,
@@ -174,6 +181,16 @@ void log_slice_release(struct log_slice *s); /* any thread */
  * read_committed takes an answer at or above the last stable offset for none. */
 enum log_status log_offset_for_time(struct log_partition *p, int64_t ts_ms, int64_t *offset, int64_t *found_ts_ms);
 enum log_status log_max_timestamp(struct log_partition *p, int64_t *offset, int64_t *ts_ms);
+
+/*
+ * Let the log begin at `offset` (DeleteRecords), which may be LOG_HIGH_WATERMARK. LOG_OK: done(arg, result) is called once,
+ * from the log's thread, when that is durable; result->log_start is where the log begins then, result->status may say
+ * that the topic is gone. LOG_OFFSET_OUT_OF_RANGE above the high watermark; LOG_POLICY_VIOLATION where records are only
+ * compacted. Segments below go by themselves.
+ */
+enum { LOG_HIGH_WATERMARK = -1 };
+enum log_status log_delete_records(struct log_partition *p, int64_t offset,
+                                   void (*done)(void *arg, const struct log_append_result *r), void *arg);
 
 /* -- transactions --------------------------------------------------------------------------------------------------- */
 struct log_marker {

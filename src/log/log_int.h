@@ -11,6 +11,7 @@
  *   read.c        slices, log_read;  times.c  ListOffsets by timestamp
  *   journal.c     the journal's files and the committer
  *   recover.c     what is on disk → partitions; checkpoint.c  segments synced, recovery points, journal files recycled
+ *   conf.c        settings of topics, and what they inherit;  retention.c  log starts raised, segments unlinked
  *
  * Locks, in the order in which they may be taken: meta (a change of the catalogue, held across its sync) → topics (the
  * maps) → partition → journal. The watch lock is taken alone.
@@ -21,7 +22,9 @@
  *   2. Everything between the recovery point and the high watermark is in frames of journal files of generation >=
  *      live_gen, which stands in the same file as the recovery points.
  *   3. What is above the high watermark was acknowledged to nobody.
- * So recovery cuts each segment at the recovery point and appends the frames again.
+ *   4. Where a partition's log starts stands in that file, too, and is told to nobody before. A segment is unlinked only when
+ *      its end is at or below both the log start and the recovery point of a file that is durable: no frame refers to it.
+ * So recovery unlinks once more what 4 allows, cuts each segment at the recovery point and appends the frames again.
  */
 #ifndef PENSTOCK_LOG_LOG_INT_H
 #define PENSTOCK_LOG_LOG_INT_H
@@ -61,7 +64,7 @@ struct segment {
     uint64_t size, reserved;
     struct os_file *file;
     int64_t max_ts, max_ts_offset; /* -1 when empty */
-    int64_t made_ms;               /* first batch's timestamp, for segment.ms; -1 when empty */
+    int64_t first_ts, made_ms;     /* the first batch's largest timestamp, and when it came: for segment.ms */
     uint64_t since_index;
     VEC(struct index_entry) index; /* of the active segment; a closed one's stands in its file */
     VEC(struct time_entry) times;
@@ -87,14 +90,17 @@ CHECK enum err segment_flush_index(struct segment *s, bool last, struct fault *f
 CHECK enum err segment_sync_index(struct segment *s, struct fault *f);
 /* Load both indexes of the segment from their files (an active segment after a clean stop). */
 CHECK enum err segment_load_index(struct segment *s, struct fault *f);
+/* Bytes that the larger of the two indexes has or will have. */
+uint64_t segment_index_bytes(const struct segment *s);
+CHECK enum err segment_load_first_ts(struct segment *s, struct fault *f);
 /* Largest timestamp of a closed segment from the end of its time index. */
 CHECK enum err segment_load_max_ts(struct segment *s, struct fault *f);
 /* A position at or before the batch that holds offset. A closed segment's index is read from disk. */
 CHECK enum err segment_position(struct segment *s, int64_t offset, uint64_t *position, struct fault *f);
 /* An offset at or before the first record with a timestamp >= ts_ms. */
 CHECK enum err segment_time_offset(struct segment *s, int64_t ts_ms, int64_t *offset, struct fault *f);
-/* Remove its files. */
-CHECK enum err segment_unlink(struct segment *s, struct fault *f);
+/* Remove a segment's files, those that are there. */
+CHECK enum err segment_unlink_at(const char *dir, int64_t base_offset, struct fault *f);
 
 /* The transaction index (txnindex.c). An abort marker was written to the active segment: */
 void segment_abort(struct segment *s, const struct aborted *a);
@@ -163,9 +169,10 @@ struct position {
     uint64_t position;
 };
 struct partition_conf {
-    uint64_t segment_bytes;
-    int64_t segment_ms, max_message_bytes, timestamp_after_ms;
-    bool append_time, compact;
+    uint64_t segment_bytes, segment_index_bytes;
+    int64_t segment_ms, max_message_bytes, timestamp_before_ms, timestamp_after_ms;
+    int64_t retention_ms, retention_bytes; /* -1: without end */
+    bool append_time, compact, delete;
     const char *name; /* of the partition, for messages */
 };
 struct log_partition {
@@ -176,9 +183,11 @@ struct log_partition {
     struct os_mutex *lock;
     /* under the lock */
     int64_t log_start, high_watermark, log_end;
-    int64_t recovery_point;
+    int64_t log_start_wanted; /* where it will begin once that is durable; below log_start: nothing to do */
+    int64_t recovery_point;   /* as on disk */
     VEC(struct segment *) segments; /* by base offset; the last is active */
     struct producers producers;
+    VEC(int64_t) snapshots; /* of producers, made and not synced yet */
     struct partition_conf conf;
     struct position cache[LOG_CACHED_POSITIONS];
     unsigned cache_at;
@@ -195,12 +204,16 @@ struct log_partition *partition_new(struct log *l, struct str topic, struct os_u
 void partition_ref(struct log_partition *p);
 /* Make the directory and its first segment; not durable until a checkpoint. */
 CHECK enum err partition_create_files(struct log_partition *p, struct fault *f);
-void partition_configure(struct log_partition *p, const struct log_config *configs, size_t n);
+void partition_configure(struct log_partition *p, const struct log_config *configs, size_t n); /* conf.c */
+void conf_set_defaults(struct log *l, const struct log_config *configs, size_t n);
+void conf_free(struct log *l);
 /* Kafka's text of an id: base64url without padding. */
 void log_id_text(struct os_uuid id, char out[23]);
 /* What partition.metadata says. */
 void partition_metadata_text(const struct log_partition *p, char out[64]);
 struct segment *partition_active(struct log_partition *p);
+/* Save the producers as of `offset`. The next checkpoint makes the file durable: what it says may be deleted then. */
+CHECK enum err partition_snapshot(struct log_partition *p, int64_t offset, struct fault *f);
 /* Close the active segment and begin one at log_end. */
 CHECK enum err partition_roll(struct log_partition *p, struct fault *f);
 /* Everything below is decided, and durably. Under the lock. */
@@ -286,6 +299,12 @@ struct work {
     void (*fn)(void *arg);
     void *arg;
 };
+struct start_waiter {
+    struct log_partition *p;
+    int64_t offset;
+    void (*done)(void *arg, const struct log_append_result *r);
+    void *arg;
+};
 struct log {
     struct log_options o;
     char *dir;
@@ -299,10 +318,11 @@ struct log {
     struct os_mutex *topics_lock;
     struct map topics, topics_by_id, facts;
     uint64_t topics_version; /* atomic */
+    VEC(struct log_config) defaults; /* what topics without a setting of their own have; malloc'ed strings */
     int64_t next_producer_id, producer_id_end;
 
     struct journal journal;
-    uint64_t live_gen; /* as on disk */
+    uint64_t live_gen, live_seq; /* as on disk */
     bool dir_dirty;    /* under topics_lock: partition directories were made or removed */
     bool was_clean;
 
@@ -310,7 +330,10 @@ struct log {
 
     struct os_mutex *back_lock;
     struct os_cond *back_work;
-    bool back_stop, back_checkpoint, back_spare;
+    bool back_stop, back_checkpoint, back_spare, back_retention;
+    int64_t retention_due_ms;         /* the wall clock's time of the next look; INT64_MAX: none */
+    int64_t retention_looked_ms;      /* and of the last one */
+    VEC(struct start_waiter) starts;  /* deletions of records that wait for their answer */
     VEC(char *) doomed; /* directories to remove */
     struct os_thread *back;
 
@@ -346,6 +369,18 @@ size_t log_all_partitions(struct log *l, struct log_partition ***out);
 CHECK enum err recover(struct log *l, struct fault *f);
 /* Sync all segments, write the recovery points, recycle full journal files. */
 CHECK enum err checkpoint(struct log *l, bool clean, struct fault *f);
+/* Make the log starts durable that are wanted, and then true; nothing is synced. */
+CHECK enum err checkpoint_log_starts(struct log *l, struct fault *f);
+
+/* -- what may go (retention.c); on the background thread ------------------------------------------------------------------ */
+/* A record that may expire was appended to an empty log. Under the partition's lock. */
+void retention_begins(struct log_partition *p);
+/* Look soon: something grew, or a setting changed. */
+void retention_soon(struct log *l);
+/* Choose what expired or is too much. Returns when something will expire, or INT64_MAX. */
+int64_t retention_policies(struct log *l, int64_t now_ms);
+/* Raise the log starts that are wanted, answer who waits for it, unlink what lies below them. */
+CHECK enum err retention_trim(struct log *l, struct fault *f);
 
 struct recovery_point {
     struct os_uuid id;

@@ -15,10 +15,10 @@ struct log_partition *partition_new(struct log *l, struct str topic, struct os_u
     p->refs = 1;
     p->number = number;
     p->topic_id = id;
+    p->log_start_wanted = -1;
     p->lock = os_mutex_new();
     for (int i = 0; i < LOG_CACHED_POSITIONS; i++)
         p->cache[i].offset = -1;
-    partition_configure(p, NULL, 0);
     return p;
 }
 
@@ -44,49 +44,11 @@ void log_partition_release(struct log_partition *p)
     for (size_t i = 0; i < p->segments.n; i++)
         segment_free(p->segments.p[i]);
     vec_free(&p->segments);
+    vec_free(&p->snapshots);
     producers_free(&p->producers);
     os_mutex_free(p->lock);
     free(p->dir);
     free(p);
-}
-
-/* -- configuration --------------------------------------------------------------------------------------------------- */
-
-static int64_t conf_i64(const struct log_config *c, size_t n, const char *key, int64_t least, int64_t otherwise)
-{
-    int64_t v;
-    for (size_t i = 0; i < n; i++)
-        if (str_eqz(c[i].key, key) && str_to_i64(c[i].value, &v) && v >= least)
-            return v;
-    return otherwise;
-}
-
-static bool conf_has(const struct log_config *c, size_t n, const char *key, const char *word)
-{
-    for (size_t i = 0; i < n; i++)
-        if (str_eqz(c[i].key, key))
-            return str_find(c[i].value, str_of(word), 0) >= 0;
-    return false;
-}
-
-/* What the broker let through; a value that is no number here leaves the default. */
-void partition_configure(struct log_partition *p, const struct log_config *configs, size_t n)
-{
-    const struct log_options *o = &p->log->o;
-    struct partition_conf c = {
-        .segment_bytes = (uint64_t)conf_i64(configs, n, "segment.bytes", 1024, (int64_t)o->segment_bytes),
-        .segment_ms = conf_i64(configs, n, "segment.ms", 1, o->segment_ms),
-        .max_message_bytes = conf_i64(configs, n, "max.message.bytes", 0, 1048588),
-        .timestamp_after_ms = conf_i64(configs, n, "message.timestamp.after.max.ms", 0, 3600000),
-        .append_time = conf_has(configs, n, "message.timestamp.type", "LogAppendTime"),
-        .compact = conf_has(configs, n, "cleanup.policy", "compact"),
-        .name = p->name,
-    };
-    if (c.segment_bytes > INT32_MAX)
-        c.segment_bytes = INT32_MAX; /* positions are 31 bits in Kafka's index */
-    os_mutex_lock(p->lock);
-    p->conf = c;
-    os_mutex_unlock(p->lock);
 }
 
 /* -- files ------------------------------------------------------------------------------------------------------------ */
@@ -158,6 +120,15 @@ void segment_release(struct log_partition *p, struct segment *s)
         segment_free(s);
 }
 
+enum err partition_snapshot(struct log_partition *p, int64_t offset, struct fault *f)
+{
+    enum err e = producers_save(&p->producers, p->dir, offset, os_now_ms(), f);
+    if (!e && p->producers.n)
+        vec_push(&p->snapshots, offset);
+    p->dir_dirty = true;
+    return e;
+}
+
 enum err partition_roll(struct log_partition *p, struct fault *f)
 {
     struct segment *old = partition_active(p), *s;
@@ -174,32 +145,37 @@ enum err partition_roll(struct log_partition *p, struct fault *f)
         os_log(OS_WARN, "log", "%s: reserved space stays taken", p->name);
     vec_push(&p->segments, s);
     p->dir_dirty = true;
+    if (p->conf.retention_bytes >= 0)
+        retention_soon(p->log);
     STAT_ADD(p->log, segments, 1);
-    if (producers_save(&p->producers, p->dir, p->log_end, os_now_ms(), NULL)) /* a lost one costs a longer scan */
+    if (partition_snapshot(p, p->log_end, NULL)) /* without one, retention waits for the next */
         os_log(OS_WARN, "log", "%s: no producer snapshot at %lld", p->name, (long long)p->log_end);
     (void)!producers_prune(p->dir, old->base_offset, INT64_MAX, NULL);
     return ERR_OK;
 }
 
+/* Kafka's rule: segment.ms is measured between records' timestamps, so that a replayed past is cut as the present was. */
 static bool must_roll(const struct log_partition *p, const struct segment *s, size_t n, int64_t next_offset,
-                      int64_t now_ms)
+                      int64_t max_ts, int64_t now_ms)
 {
+    int64_t waited_ms = s->first_ts >= 0 ? max_ts - s->first_ts : now_ms - s->made_ms;
     return s->size && (s->size + n > p->conf.segment_bytes || next_offset - s->base_offset > INT32_MAX ||
-                       (s->made_ms >= 0 && now_ms - s->made_ms > p->conf.segment_ms));
+                       waited_ms > p->conf.segment_ms || segment_index_bytes(s) > p->conf.segment_index_bytes);
 }
 
 enum err partition_write(struct log_partition *p, const char *bytes, size_t n, int64_t now_ms, struct fault *f)
 {
     struct batch b;
     struct aborted aborted;
-    int64_t next = p->log_end;
+    int64_t next = p->log_end, max_ts = -1;
     for (size_t at = 0; at < n; at += b.all.n) {
         enum err e = batch_parse(str_make(bytes + at, n - at), &b, f);
         if (e)
             return e;
         next = b.base_offset + b.last_offset_delta + 1;
+        max_ts = b.max_timestamp > max_ts ? b.max_timestamp : max_ts;
     }
-    enum err e = must_roll(p, partition_active(p), n, next, now_ms) ? partition_roll(p, f) : ERR_OK;
+    enum err e = must_roll(p, partition_active(p), n, next, max_ts, now_ms) ? partition_roll(p, f) : ERR_OK;
     struct segment *s = partition_active(p);
     uint64_t from = s->size;
     if (e || (e = segment_write(s, bytes, n, f)))
@@ -211,8 +187,10 @@ enum err partition_write(struct log_partition *p, const char *bytes, size_t n, i
             segment_abort(s, &aborted);
         STAT_ADD(p->log, appended_records, (uint64_t)b.count);
     }
-    if (s->made_ms >= 0 && s->size == n)
-        s->made_ms = now_ms; /* segment.ms counts from the first append, not from a client's clock */
+    if (from == 0)
+        s->made_ms = now_ms;
+    if (from == 0 && s == p->segments.p[0])
+        retention_begins(p);
     p->log_end = next;
     STAT_ADD(p->log, appended_bytes, n);
     return ERR_OK;

@@ -19,6 +19,7 @@ enum { SCAN_BYTES = 1 << 20, BATCH_LIMIT = 1 << 30, JOURNAL_LIMIT = 1 << 30 };
 
 struct offsets_list {
     VEC(int64_t) base, aborted; /* of NNN.log, of NNN.txnindex */
+    VEC(int64_t) indexes;
 };
 
 static enum err note_segment(void *arg, const char *name)
@@ -32,6 +33,8 @@ static enum err note_segment(void *arg, const char *name)
         vec_push(&list->base, offset);
     else if (str_eqz(str_sub(s, 20, s.n), ".txnindex"))
         vec_push(&list->aborted, offset);
+    if (str_ends(s, STR("index")))
+        vec_push(&list->indexes, offset);
     return ERR_OK;
 }
 
@@ -123,22 +126,37 @@ static void offline(struct log_partition *p, const char *why)
     os_log(OS_ERROR, "log", "%s is offline: %s", p->name, why);
 }
 
+/* Files of a deleted segment whose unlink was only half done. */
+static enum err remove_orphans(struct log_partition *p, const struct offsets_list *list, struct fault *f)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < list->indexes.n; i++) {
+        int64_t offset = list->indexes.p[i];
+        if (!list->base.n || !bsearch(&offset, list->base.p, list->base.n, sizeof offset, by_offset))
+            e = segment_unlink_at(p->dir, offset, f);
+    }
+    return e;
+}
+
 static enum err open_segments(struct log_partition *p, int64_t recovery_point, bool keep_tail, struct fault *f)
 {
     struct offsets_list list = {0};
+    int64_t deleted = p->log_start < recovery_point ? p->log_start : recovery_point; /* segments that end below it are */
     enum err e = os_list(p->dir, note_segment, &list, f);
     if (list.base.n)
         qsort(list.base.p, list.base.n, sizeof *list.base.p, by_offset);
+    if (!e)
+        e = remove_orphans(p, &list, f);
     for (size_t i = 0; !e && i < list.base.n; i++) {
         struct segment *s;
-        if ((e = segment_open(&s, p->dir, list.base.p[i], false, f)))
-            break;
-        if (p->segments.n && list.base.p[i] >= recovery_point && !keep_tail) {
-            e = segment_unlink(s, f); /* all of it is in the journal */
-            segment_free(s);
+        bool in_journal = p->segments.n && list.base.p[i] >= recovery_point && !keep_tail;
+        if (in_journal || (i + 1 < list.base.n && list.base.p[i + 1] <= deleted)) {
+            e = segment_unlink_at(p->dir, list.base.p[i], f);
             p->dir_dirty = true;
             continue;
         }
+        if ((e = segment_open(&s, p->dir, list.base.p[i], false, f)))
+            break;
         for (size_t k = 0; k < list.aborted.n; k++)
             s->has_aborted = s->has_aborted || list.aborted.p[k] == s->base_offset;
         vec_push(&p->segments, s);
@@ -146,6 +164,7 @@ static enum err open_segments(struct log_partition *p, int64_t recovery_point, b
     }
     vec_free(&list.base);
     vec_free(&list.aborted);
+    vec_free(&list.indexes);
     return e;
 }
 
@@ -154,7 +173,7 @@ static enum err load_producers(struct log_partition *p, int64_t recovery_point, 
 {
     enum err e = producers_prune(p->dir, 0, recovery_point, f);
     if (!e)
-        e = producers_load(&p->producers, p->dir, recovery_point, p->log_start, from, f);
+        e = producers_load(&p->producers, p->dir, recovery_point, p->segments.p[0]->base_offset, from, f);
     for (size_t i = 0; !e && i + 1 < p->segments.n; i++) {
         struct segment *s = p->segments.p[i];
         int64_t end = p->segments.p[i + 1]->base_offset;
@@ -207,7 +226,9 @@ static enum err open_active_clean(struct log_partition *p, int64_t recovery_poin
         c.next = s->base_offset; /* the batch at the position says its own */
     }
     e = scan_segment(&c, f);
-    s->made_ms = s->size ? os_now_ms() : -1;
+    s->made_ms = os_now_ms();
+    if (!e)
+        e = segment_load_first_ts(s, f);
     if (!e && (c.damaged || c.next < recovery_point || c.position != s->size))
         offline(p, "its last segment is not what a clean stop left");
     return e;
@@ -238,7 +259,7 @@ static enum err open_active_crashed(struct log_partition *p, int64_t recovery_po
         return ERR_OK;
     }
     p->log_end = c.next;
-    s->made_ms = c.position ? c.now_ms : -1;
+    s->made_ms = c.now_ms;
     if (c.position == s->size)
         return ERR_OK;
     if ((e = os_truncate(s->file, c.position, f)))
@@ -623,6 +644,8 @@ static void raise_all(struct log *l)
     struct log_partition **all;
     size_t n = log_all_partitions(l, &all);
     for (size_t i = 0; i < n; i++) {
+        if (all[i]->log_start > all[i]->log_end && !all[i]->failed)
+            offline(all[i], "it ends below its start");
         all[i]->high_watermark = all[i]->log_end;
         producers_settle(&all[i]->producers, all[i]->log_end);
         log_partition_release(all[i]);

@@ -24,7 +24,7 @@ enum err segment_open(struct segment **out, const char *dir, int64_t base_offset
     snprintf(s->path, n, "%s/%020lld", dir, (long long)base_offset);
     s->refs = 1;
     s->base_offset = base_offset;
-    s->max_ts = s->max_ts_offset = s->made_ms = -1;
+    s->max_ts = s->max_ts_offset = s->first_ts = s->made_ms = -1;
     char path[LOG_PATH];
     file_name(s, ".log", path);
     enum err e = os_open(&s->file, path, OS_RDWR | (create ? OS_CREATE | OS_TRUNC : 0), f);
@@ -108,8 +108,8 @@ void segment_note(struct segment *s, const struct batch *b, uint64_t position)
         s->max_ts = b->max_timestamp;
         s->max_ts_offset = last;
     }
-    if (s->made_ms < 0)
-        s->made_ms = b->max_timestamp;
+    if (position == 0)
+        s->first_ts = b->max_timestamp;
     if (s->since_index > LOG_INDEX_EVERY) {
         struct index_entry entry = {(uint32_t)(last - s->base_offset), (uint32_t)position};
         vec_push(&s->index, entry);
@@ -227,6 +227,22 @@ enum err segment_load_index(struct segment *s, struct fault *f)
     return ERR_OK;
 }
 
+uint64_t segment_index_bytes(const struct segment *s)
+{
+    uint64_t index = s->index.n * INDEX_ENTRY, times = s->times.n * TIME_ENTRY;
+    return index > times ? index : times;
+}
+
+enum err segment_load_first_ts(struct segment *s, struct fault *f)
+{
+    char header[BATCH_HEADER];
+    size_t got;
+    enum err e = os_pread(s->file, header, sizeof header, 0, &got, f);
+    if (!e && got == sizeof header)
+        s->first_ts = (int64_t)get_u64be(header + 35); /* maxTimestamp: batch.h */
+    return e;
+}
+
 enum err segment_load_max_ts(struct segment *s, struct fault *f)
 {
     char path[LOG_PATH], last[TIME_ENTRY];
@@ -297,12 +313,12 @@ enum err segment_time_offset(struct segment *s, int64_t ts_ms, int64_t *offset, 
     return ERR_OK;
 }
 
-enum err segment_unlink(struct segment *s, struct fault *f)
+enum err segment_unlink_at(const char *dir, int64_t base_offset, struct fault *f)
 {
-    static const char *const EXT[] = {".log", ".index", ".timeindex", ".txnindex"};
+    static const char *const EXT[] = {"log", "index", "timeindex", "txnindex"};
     char path[LOG_PATH];
     for (int i = 0; i < 4; i++) {
-        file_name(s, EXT[i], path);
+        snprintf(path, sizeof path, "%s/%020lld.%s", dir, (long long)base_offset, EXT[i]);
         enum err e = os_unlink(path, f);
         if (e && e != ERR_NOTFOUND)
             return e;

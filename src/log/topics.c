@@ -620,6 +620,8 @@ enum err log_topic_configure(struct log *l, struct str name, const struct log_co
     e = change_locked(l, name, REC_CONFIG, buf_view(&b), f);
     os_mutex_unlock(l->meta_lock);
     buf_free(&b);
+    if (!e)
+        retention_soon(l);
     return e;
 }
 

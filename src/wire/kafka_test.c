@@ -144,10 +144,12 @@ static int each_line(const char *name, void (*fn)(const char *file, const struct
 }
 
 static const char *const FILES[] = {
+    "AlterConfigs",
     "ApiVersions",
     "ConsumerOffsets",
     "CreatePartitions",
     "CreateTopics",
+    "DeleteRecords",
     "DeleteTopics",
     "DescribeConfigs",
     "DescribeGroups",
@@ -155,6 +157,7 @@ static const char *const FILES[] = {
     "FindCoordinator",
     "Header",
     "Heartbeat",
+    "IncrementalAlterConfigs",
     "InitProducerId",
     "JoinGroup",
     "LeaveGroup",

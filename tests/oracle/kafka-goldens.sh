@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# kafka-goldens.sh messages|live|transactions: record tests/wire/kafka/ from real Kafka 4.3.1.
+# kafka-goldens.sh messages | live [NAME...] | transactions: record tests/wire/kafka/ from real Kafka 4.3.1.
 #
 # messages  *.golden: every message of the APIs penstock serves, in every version, as Kafka's own classes write it
-# live      live/*.golden: request and response frames exchanged with a running broker;
-#           segments/*.golden: the log directories that the broker wrote meanwhile
+# live      live/*.golden: request and response frames exchanged with a running broker (conversations of these names, or all);
+#           segments/*.golden: the log directories that the broker wrote meanwhile, when all were held
 # transactions  live/transactions-*.golden: likewise, about transactions
 # manual: yes
 set -euo pipefail
@@ -29,9 +29,10 @@ case ${1:-} in
 messages) run "$here/kafka/RecordMessages.java" "$root/tests/wire/kafka" ;;
 live)
     start_broker log.retention.ms=-1
-    run "$here/kafka/RecordLive.java" 127.0.0.1 "$port" "$root/tests/wire/kafka/live" 2>&1 |
+    run "$here/kafka/RecordLive.java" 127.0.0.1 "$port" "$root/tests/wire/kafka/live" "${@:2}" 2>&1 |
         { grep -v '^Note: ' || true; }
     "$here/kafka-broker.sh" stop "$dir"
+    [ $# = 1 ] || exit 0
     python3 "$here/kafka-segments.py" "$dir/data" "$root/tests/wire/kafka/segments" seg-0 d-0 d-1 i-0 compacted-0 \
         __consumer_offsets-0
     ;;

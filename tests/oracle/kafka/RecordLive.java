@@ -1,4 +1,5 @@
-// RecordLive HOST PORT OUTDIR: holds conversations with a running broker and writes down both sides, byte by byte.
+// RecordLive HOST PORT OUTDIR [NAME...]: holds conversations (those of the names, or all) with a running broker and writes
+// down both sides, byte by byte.
 //
 // A request is given as JSON in the shape of Kafka's own *JsonConverter classes; fields that are left out take their
 // defaults, and fields that the version does not have are dropped, so that one text serves every version. The real message
@@ -70,36 +71,30 @@ public class RecordLive {
     }
 
     public static void main(String[] args) throws Exception {
-        Path dir = Path.of(args[2]);
-        Files.createDirectories(dir);
-        String host = args[0];
-        int port = Integer.parseInt(args[1]);
-        RecordLive r = new RecordLive(host, port, dir.resolve("handshake.golden"), "the first requests of a connection");
-        r.handshake();
-        r.close();
-        r = new RecordLive(host, port, dir.resolve("topics.golden"), "topics made, described, grown and deleted");
-        r.topics();
-        r.close();
-        r = new RecordLive(host, port, dir.resolve("configs.golden"), "configurations of topic and broker");
-        r.configs();
-        r.close();
-        r = new RecordLive(host, port, dir.resolve("data.golden"), "records produced and fetched in every version");
-        r.data();
-        r.close();
-        r = new RecordLive(host, port, dir.resolve("produce-errors.golden"), "what Produce refuses");
-        r.produceErrors();
-        r.close();
-        r = new RecordLive(host, port, dir.resolve("idempotence.golden"), "sequences of idempotent producers");
-        r.idempotence();
-        r.close();
-        r = new RecordLive(host, port, dir.resolve("fetch-sessions.golden"), "incremental fetch sessions");
-        r.fetchSessions();
-        r.close();
-        r = new RecordLive(host, port, dir.resolve("groups.golden"), "classic consumer groups and their offsets");
-        r.groups();
-        r.close();
-        r = new RecordLive(host, port, dir.resolve("segments.golden"), "a log of several segments with dense indexes");
-        r.segments();
+        Files.createDirectories(Path.of(args[2]));
+        record(args, "handshake", "the first requests of a connection", RecordLive::handshake);
+        record(args, "topics", "topics made, described, grown and deleted", RecordLive::topics);
+        record(args, "configs", "configurations of topic and broker", RecordLive::configs);
+        record(args, "data", "records produced and fetched in every version", RecordLive::data);
+        record(args, "produce-errors", "what Produce refuses", RecordLive::produceErrors);
+        record(args, "idempotence", "sequences of idempotent producers", RecordLive::idempotence);
+        record(args, "fetch-sessions", "incremental fetch sessions", RecordLive::fetchSessions);
+        record(args, "groups", "classic consumer groups and their offsets", RecordLive::groups);
+        record(args, "segments", "a log of several segments with dense indexes", RecordLive::segments);
+        record(args, "delete-records", "records deleted before their time", RecordLive::deleteRecords);
+        record(args, "alter-configs", "configurations of topic and broker changed", RecordLive::alterConfigs);
+        record(args, "timestamps", "whose clock gives a record its time, and how far it may be off", RecordLive::timestamps);
+    }
+
+    private interface Conversation {
+        void hold(RecordLive with) throws Exception;
+    }
+
+    private static void record(String[] args, String name, String about, Conversation conversation) throws Exception {
+        if (args.length > 3 && !Arrays.asList(args).subList(3, args.length).contains(name))
+            return;
+        RecordLive r = new RecordLive(args[0], Integer.parseInt(args[1]), Path.of(args[2]).resolve(name + ".golden"), about);
+        conversation.hold(r);
         r.close();
     }
 
@@ -373,6 +368,267 @@ public class RecordLive {
             ask("Fetch", 12, """
                 {'maxWaitMs':0,'minBytes':1,'maxBytes':52428800,'topics':[{'topic':'seg','partitions':[
                   {'partition':0,'fetchOffset':%d,'partitionMaxBytes':300}]}]}""", offset);
+    }
+
+    private void deleteRecords() throws Exception {
+        ask("CreateTopics", 7, """
+            {'topics':[{'name':'del','numPartitions':2,'replicationFactor':1},
+              {'name':'del-compact','numPartitions':1,'replicationFactor':1,
+              'configs':[{'name':'cleanup.policy','value':'compact'}]},
+              {'name':'del-both','numPartitions':1,'replicationFactor':1,
+              'configs':[{'name':'cleanup.policy','value':'compact,delete'}]}],'timeoutMs':5000}""");
+        Thread.sleep(300);
+        for (int i = 0; i < 4; i++)
+            produce("del", 0, -1, bytes(CompressionType.NONE, i, 3));
+        produce("del-compact", 0, -1, bytes(CompressionType.NONE, 1, 3));
+        produce("del-both", 0, -1, bytes(CompressionType.NONE, 1, 3));
+        say("each version, each a record further; the same again; what is deleted already");
+        for (int v = 0; v <= 2; v++)
+            delete(v, "del", 0, v + 1);
+        delete(2, "del", 0, 3);
+        delete(2, "del", 0, 0);
+        say("where it begins now: offsets, a fetch below, a fetch in the middle of a batch, what Produce says of it");
+        for (long at : new long[] {-2, -1, T0, -3, -4})
+            ask("ListOffsets", 8, """
+                {'replicaId':-1,'topics':[{'name':'del','partitions':[{'partitionIndex':0,'timestamp':%d}]}]}""", at);
+        for (int offset : new int[] {0, 2, 3, 4})
+            ask("Fetch", 12, """
+                {'maxWaitMs':0,'minBytes':1,'maxBytes':52428800,'topics':[{'topic':'del','partitions':[
+                  {'partition':0,'fetchOffset':%d,'partitionMaxBytes':300}]}]}""", offset);
+        delete(2, "del", 0, 4);
+        ask("Fetch", 12, """
+            {'maxWaitMs':0,'minBytes':1,'maxBytes':52428800,'topics':[{'topic':'del','partitions':[
+              {'partition':0,'fetchOffset':4,'partitionMaxBytes':300}]}]}""");
+        produce("del", 0, -1, bytes(CompressionType.NONE, 9, 2));
+        say("beyond the high watermark, negative, up to the high watermark, of an empty partition");
+        delete(2, "del", 0, 15);
+        delete(2, "del", 0, -2);
+        delete(2, "del", 0, 14);
+        delete(2, "del", 0, -1);
+        delete(2, "del", 1, -1);
+        delete(2, "del", 1, 0);
+        delete(2, "del", 1, 1);
+        for (long at : new long[] {-2, -1, T0, -3})
+            ask("ListOffsets", 8, """
+                {'replicaId':-1,'topics':[{'name':'del','partitions':[{'partitionIndex':0,'timestamp':%d}]}]}""", at);
+        ask("Fetch", 12, """
+            {'maxWaitMs':0,'minBytes':1,'maxBytes':52428800,'topics':[{'topic':'del','partitions':[
+              {'partition':0,'fetchOffset':14,'partitionMaxBytes':300}]}]}""");
+        produce("del", 0, -1, bytes(CompressionType.NONE, 10, 2));
+        say("unknown topic and partition, compacted topics, several in one request, one twice");
+        delete(2, "absent", 0, 0);
+        delete(2, "del", 7, 0);
+        delete(2, "del-compact", 0, 1);
+        delete(2, "del-both", 0, 1);
+        ask("DeleteRecords", 2, """
+            {'topics':[{'name':'del','partitions':[{'partitionIndex':0,'offset':15},{'partitionIndex':1,'offset':0},
+              {'partitionIndex':5,'offset':0}]},{'name':'del-both','partitions':[{'partitionIndex':0,'offset':-1}]},
+              {'name':'absent','partitions':[{'partitionIndex':0,'offset':0}]}],'timeoutMs':5000}""");
+        ask("DeleteRecords", 2, "{'topics':[],'timeoutMs':5000}");
+    }
+
+    private void delete(int version, String topic, int partition, long offset) throws Exception {
+        ask("DeleteRecords", version, """
+            {'topics':[{'name':'%s','partitions':[{'partitionIndex':%d,'offset':%d}]}],'timeoutMs':5000}""", topic, partition,
+            offset);
+    }
+
+    private static final int SET = 0, DELETE = 1, APPEND = 2, SUBTRACT = 3;
+
+    private void alterConfigs() throws Exception {
+        create("ac", 1);
+        say("AlterConfigs: all that the topic has of its own is what the request says");
+        for (int v = 0; v <= 2; v++) {
+            alter(v, 2, "ac", "{'name':'retention.ms','value':'%d'},{'name':'segment.bytes','value':'2000000'}", 1000000 + v);
+            described("ac");
+        }
+        alter(2, 2, "ac", "{'name':'max.message.bytes','value':'100'}");
+        described("ac");
+        say("in force at once");
+        produce("ac", 0, -1, bytes(CompressionType.NONE, 1, 3));
+        alter(2, 2, "ac", "");
+        described("ac");
+        produce("ac", 0, -1, bytes(CompressionType.NONE, 1, 3));
+        say("only validated");
+        ask("AlterConfigs", 2, """
+            {'resources':[{'resourceType':2,'resourceName':'ac','configs':[{'name':'retention.ms','value':'5'}]}],
+             'validateOnly':true}""");
+        described("ac");
+        say("refused: unknown key, bad values, no value, a topic that is not there, bad names, types of resource, twice");
+        String[] bad = {"'no.such','value':'1'", "'retention.ms','value':'x'", "'retention.ms','value':'-2'", "'retention.ms','value':null",
+            "'segment.bytes','value':'13'", "'cleanup.policy','value':'burn'", "'cleanup.policy','value':''",
+            "'compression.type','value':'rar'", "'min.cleanable.dirty.ratio','value':'1.5'", "'preallocate','value':'maybe'",
+            "'message.timestamp.type','value':'Never'", "'segment.ms','value':'0'", "'remote.storage.enable','value':'true'"};
+        for (String entry : bad)
+            alter(2, 2, "ac", "{'name':" + entry + "}");
+        alter(2, 2, "absent", "{'name':'retention.ms','value':'1'}");
+        alter(2, 2, "a b", "{'name':'retention.ms','value':'1'}");
+        alter(2, 9, "ac", "{'name':'retention.ms','value':'1'}");
+        ask("AlterConfigs", 2, """
+            {'resources':[{'resourceType':2,'resourceName':'ac','configs':[{'name':'retention.ms','value':'5'}]},
+              {'resourceType':2,'resourceName':'ac','configs':[{'name':'retention.ms','value':'6'}]}]}""");
+        alter(2, 2, "ac", "{'name':'retention.ms','value':'1'},{'name':'retention.ms','value':'2'}");
+        described("ac");
+
+        say("IncrementalAlterConfigs: set, set more, delete, append, subtract");
+        for (int v = 0; v <= 1; v++)
+            change(v, 2, "ac", entry("retention.ms", SET, "'20000" + v + "'"));
+        change(1, 2, "ac", entry("segment.bytes", SET, "'3000000'") + "," + entry("retention.bytes", SET, "'-1'"));
+        described("ac");
+        change(1, 2, "ac", entry("segment.bytes", DELETE, "null"));
+        change(1, 2, "ac", entry("retention.bytes", DELETE, "'ignored'"));
+        change(1, 2, "ac", entry("flush.ms", DELETE, "null"));
+        described("ac");
+        change(1, 2, "ac", entry("cleanup.policy", APPEND, "'compact'"));
+        described("ac");
+        change(1, 2, "ac", entry("cleanup.policy", APPEND, "'compact'"));
+        described("ac");
+        say("compacted, at once: a record without a key");
+        produce("ac", 0, -1, MemoryRecords.withRecords(Compression.NONE, new SimpleRecord(T0, null, "keyless".getBytes())));
+        change(1, 2, "ac", entry("cleanup.policy", SUBTRACT, "'delete'"));
+        described("ac");
+        change(1, 2, "ac", entry("cleanup.policy", SUBTRACT, "'compact'"));
+        described("ac");
+        change(1, 2, "ac", entry("cleanup.policy", SET, "'compact,delete'"));
+        change(1, 2, "ac", entry("cleanup.policy", SUBTRACT, "'delete,nothing'"));
+        described("ac");
+        change(1, 2, "ac", entry("cleanup.policy", DELETE, "null"));
+        say("refused: appended to what is no list, no value, an unknown operation, one key twice, unknown key, bad value");
+        change(1, 2, "ac", entry("retention.ms", APPEND, "'1'"));
+        change(1, 2, "ac", entry("retention.ms", SUBTRACT, "'1'"));
+        change(1, 2, "ac", entry("retention.ms", SET, "null"));
+        change(1, 2, "ac", entry("cleanup.policy", APPEND, "null"));
+        change(1, 2, "ac", entry("retention.ms", 9, "'1'"));
+        change(1, 2, "ac", entry("retention.ms", SET, "'1'") + "," + entry("retention.ms", DELETE, "null"));
+        change(1, 2, "ac", entry("no.such", SET, "'1'"));
+        change(1, 2, "ac", entry("no.such", DELETE, "null"));
+        change(1, 2, "ac", entry("retention.ms", SET, "'soon'"));
+        change(1, 2, "ac", entry("cleanup.policy", APPEND, "'burn'"));
+        change(1, 2, "absent", entry("retention.ms", SET, "'1'"));
+        change(1, 2, "a b", entry("retention.ms", SET, "'1'"));
+        change(1, 2, "", entry("retention.ms", SET, "'1'"));
+        change(1, 9, "ac", entry("retention.ms", SET, "'1'"));
+        change(1, 2, "ac", "");
+        say("one of two is good: it is changed, in its own; only validated");
+        ask("IncrementalAlterConfigs", 1, """
+            {'resources':[{'resourceType':2,'resourceName':'ac','configs':[%s]},
+              {'resourceType':2,'resourceName':'absent','configs':[%s]}]}""", entry("retention.ms", SET, "'300'"),
+            entry("retention.ms", SET, "'1'"));
+        ask("IncrementalAlterConfigs", 1, """
+            {'resources':[{'resourceType':2,'resourceName':'ac','configs':[%s]}],'validateOnly':true}""",
+            entry("retention.ms", SET, "'400'"));
+        described("ac");
+
+        say("the broker's: of all brokers, of this one; what it was started with only; unknown; another broker");
+        for (String name : new String[] {"", "1"}) {
+            change(1, 4, name, entry("log.retention.ms", SET, "'86400000'"));
+            brokerDescribed(name);
+            change(1, 4, name, entry("log.retention.ms", DELETE, "null"));
+            brokerDescribed(name);
+        }
+        change(1, 4, "", entry("message.max.bytes", SET, "'2000000'"));
+        create("ac2", 1);
+        ask("DescribeConfigs", 4, """
+            {'resources':[{'resourceType':2,'resourceName':'ac2','configurationKeys':['max.message.bytes']}],
+             'includeSynonyms':true}""");
+        alter(2, 4, "", "{'name':'message.max.bytes','value':'1900000'}");
+        brokerDescribed("");
+        alter(2, 4, "", "");
+        brokerDescribed("");
+        change(1, 4, "1", entry("broker.id", SET, "'7'"));
+        change(1, 4, "1", entry("auto.create.topics.enable", SET, "'false'"));
+        change(1, 4, "", entry("log.retention.ms", SET, "'never'"));
+        change(1, 4, "", entry("no.such", SET, "'1'"));
+        change(1, 4, "", entry("no.such", DELETE, "null"));
+        change(1, 4, "7", entry("log.retention.ms", SET, "'1'"));
+        change(1, 4, "x", entry("log.retention.ms", SET, "'1'"));
+        alter(2, 4, "7", "{'name':'log.retention.ms','value':'1'}");
+        alter(2, 4, "1", "{'name':'broker.id','value':'7'}");
+        ask("IncrementalAlterConfigs", 1, """
+            {'resources':[{'resourceType':4,'resourceName':'','configs':[%s]}],'validateOnly':true}""",
+            entry("log.retention.ms", SET, "'4000'"));
+        brokerDescribed("");
+    }
+
+    private static String entry(String name, int operation, String value) {
+        return "{'name':'" + name + "','configOperation':" + operation + ",'value':" + value + "}";
+    }
+
+    private void alter(int version, int type, String name, String entries, Object... values) throws Exception {
+        ask("AlterConfigs", version, "{'resources':[{'resourceType':" + type + ",'resourceName':'" + name + "','configs':["
+            + entries + "]}]}", values);
+    }
+
+    private void change(int version, int type, String name, String entries) throws Exception {
+        ask("IncrementalAlterConfigs", version, "{'resources':[{'resourceType':" + type + ",'resourceName':'" + name
+            + "','configs':[" + entries + "]}]}");
+    }
+
+    // In KRaft a change is in the metadata log when it is answered, and with the broker a moment later.
+    private void described(String topic) throws Exception {
+        Thread.sleep(300);
+        ask("DescribeConfigs", 4, """
+            {'resources':[{'resourceType':2,'resourceName':'%s','configurationKeys':['segment.bytes','retention.bytes',
+              'cleanup.policy','max.message.bytes']}]}""", topic);
+    }
+
+    private void brokerDescribed(String name) throws Exception {
+        Thread.sleep(300);
+        ask("DescribeConfigs", 4, """
+            {'resources':[{'resourceType':4,'resourceName':'%s','configurationKeys':['message.max.bytes','log.segment.bytes']}],
+             'includeSynonyms':true}""", name);
+    }
+
+    private void timestamps() throws Exception {
+        ask("CreateTopics", 7, """
+            {'topics':[{'name':'lat','numPartitions':1,'replicationFactor':1,
+              'configs':[{'name':'message.timestamp.type','value':'LogAppendTime'}]},
+              {'name':'before','numPartitions':1,'replicationFactor':1,
+              'configs':[{'name':'message.timestamp.before.max.ms','value':'3600000'}]},
+              {'name':'after','numPartitions':1,'replicationFactor':1,
+              'configs':[{'name':'message.timestamp.after.max.ms','value':'0'}]},
+              {'name':'both','numPartitions':1,'replicationFactor':1,
+              'configs':[{'name':'message.timestamp.type','value':'LogAppendTime'},
+                {'name':'message.timestamp.before.max.ms','value':'1000'}]},
+              {'name':'plain','numPartitions':1,'replicationFactor':1}],'timeoutMs':5000}""");
+        Thread.sleep(300);
+        say("the log's clock, in each compression");
+        for (CompressionType type : CompressionType.values())
+            produce("lat", 0, -1, bytes(type, 1, 3));
+        for (int offset : new int[] {0, 4, 14})
+            fetchAll("lat", offset);
+        say("no timestamp, one far ahead, one of long ago");
+        for (long at : new long[] {RecordBatch.NO_TIMESTAMP, 4102444800000L, 0}) {
+            byte[] records = array(MemoryRecords.withRecords(Compression.NONE, new SimpleRecord(at, "k".getBytes(), "v".getBytes())));
+            for (String topic : new String[] {"lat", "both", "plain", "before", "after"})
+                produce(topic, 0, -1, records);
+        }
+        say("a producer that says LogAppendTime itself");
+        byte[] claimed = sealed(bytes(CompressionType.NONE, 2, 2), 22, 8);
+        for (String topic : new String[] {"lat", "plain"})
+            produce(topic, 0, -1, claimed);
+        say("too old in a compressed batch, one record of three");
+        for (CompressionType type : new CompressionType[] {CompressionType.NONE, CompressionType.GZIP}) {
+            SimpleRecord[] records = new SimpleRecord[3];
+            for (int i = 0; i < 3; i++)
+                records[i] = new SimpleRecord(i == 1 ? T0 : System.currentTimeMillis(), "k".getBytes(), ("v" + i).getBytes());
+            produce("before", 0, -1, MemoryRecords.withRecords(Compression.of(type).build(), records));
+        }
+        say("the clock of a topic is changed: what is there keeps its time");
+        produce("plain", 0, -1, bytes(CompressionType.NONE, 3, 2));
+        change(1, 2, "plain", entry("message.timestamp.type", SET, "'LogAppendTime'"));
+        Thread.sleep(300);
+        produce("plain", 0, -1, bytes(CompressionType.GZIP, 4, 2));
+        fetchAll("plain", 0);
+        for (String topic : new String[] {"lat", "plain"})
+            ask("ListOffsets", 8, """
+                {'replicaId':-1,'topics':[{'name':'%s','partitions':[{'partitionIndex':0,'timestamp':%d}]}]}""", topic, T0);
+    }
+
+    private void fetchAll(String topic, int offset) throws Exception {
+        ask("Fetch", 12, """
+            {'maxWaitMs':0,'minBytes':1,'maxBytes':52428800,'topics':[{'topic':'%s','partitions':[
+              {'partition':0,'fetchOffset':%d,'partitionMaxBytes':1000000}]}]}""", topic, offset);
     }
 
     private void idempotence() throws Exception {

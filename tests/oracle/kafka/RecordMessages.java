@@ -49,6 +49,7 @@ public class RecordMessages {
         "SASL_HANDSHAKE", "OFFSET_FOR_LEADER_EPOCH", "DELETE_GROUPS", "OFFSET_DELETE", "DESCRIBE_CLUSTER",
         "ADD_PARTITIONS_TO_TXN", "ADD_OFFSETS_TO_TXN", "END_TXN", "WRITE_TXN_MARKERS", "TXN_OFFSET_COMMIT",
         "DESCRIBE_PRODUCERS", "DESCRIBE_TRANSACTIONS", "LIST_TRANSACTIONS",
+        "DELETE_RECORDS", "ALTER_CONFIGS", "INCREMENTAL_ALTER_CONFIGS",
     };
     // What is not an API of its own: the headers, and the records of __consumer_offsets and __transaction_state (a version word,
     // then the message).
