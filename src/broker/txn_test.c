@@ -271,6 +271,7 @@ TEST(a_transaction_ends_with_its_timeout)
     EXPECT_INT(write_as(&m, "t", 0, "a", 9), 0);
     os_sleep_ms(30000);
     EXPECT_INT(read_committed(c, "t")->last_stable_offset, 0);
+    broker_conn_close(c);
     close_broker(); /* the time goes on */
     open_broker(0);
     m.conn = c = dial("h");
@@ -339,6 +340,7 @@ TEST(offsets_count_when_their_transaction_commits)
     EXPECT_INT(commit_offset(&m, "g", 7, 5), 0);
     EXPECT_INT(stable_offset(c, "g", &code), -1);
     EXPECT_INT(code, KAFKA_E_UNSTABLE_OFFSET_COMMIT);
+    broker_conn_close(c);
     close_broker();
     open_broker(0);
     m.conn = c = dial("h");
@@ -350,6 +352,7 @@ TEST(offsets_count_when_their_transaction_commits)
     EXPECT_INT(commit_offset(&m, "g", 9, 5), 0);
     EXPECT_INT(end(&m, false, 5), 0);
     EXPECT_INT(stable_offset(c, "g", &code), 7);
+    broker_conn_close(c);
     close_broker();
     open_broker(0);
     c = dial("h");
@@ -426,6 +429,7 @@ TEST(a_hanging_transaction_ends_at_the_next_start)
     log_partition_release(p);
     EXPECT_INT(produce(c, "t", "behind"), 0);
     EXPECT_STR(values(read_committed(c, "t")), "");
+    broker_conn_close(c);
     close_broker();
     open_broker(0);
     c = dial("h");
