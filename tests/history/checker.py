@@ -160,8 +160,9 @@ class History:
         for t in self.txns:
             for _, key, value, offset in t.sends():
                 seen = [r for r in self.polled[value] if r.isolation == "read_committed"] if value in self.polled else []
-                if (t.kind == "ok" or seen) and value not in self.in_final:
-                    self.report.add("lost-write", key=key, value=value, offset=offset, writer=t.process, acknowledged=t.kind == "ok",
+                acknowledged = t.kind == "ok" or (not t.transactional and offset is not None)
+                if (acknowledged or seen) and value not in self.in_final:
+                    self.report.add("lost-write", key=key, value=value, offset=offset, writer=t.process, acknowledged=acknowledged,
                                     seen_by=sorted({r.process for r in seen}))
 
     def aborted(self):
