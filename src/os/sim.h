@@ -14,7 +14,10 @@
  *
  * A power cut ends the process in the middle of whatever it does: `on_cut` is called with the surviving image, then
  * _exit(0). A test forks per seed: a child runs to the cut, another loads the image, recovers and checks.
- * What it is not: it does not model a disk that lies.
+ * A disk may fail as well: errors on reading, writing and syncing, no space, slowness. After a failed sync the pages are
+ * clean, as Linux has it: half of them never reached the platter, and the next sync says that all is well. What is damaged at
+ * rest (a flipped bit, a lost or misdirected write) is a thing of its own: sim_rot.
+ * What it is not: one processor runs it all, so it finds no data races.
  */
 #ifndef PENSTOCK_OS_SIM_H
 #define PENSTOCK_OS_SIM_H
@@ -31,6 +34,8 @@ struct sim_options {
     const char *image;       /* start from this image (sim_image); NULL: an empty disk */
     size_t image_n;
     void (*on_cut)(void *arg, const char *image, size_t n);
+    /* os_die was called. True: it had a reason, the process ends as by a kill. False, or NULL: the run has failed. */
+    bool (*may_die)(void *arg, const char *message);
     void *arg;
 };
 /* Once per process, before anything of os/ was used. */
@@ -40,8 +45,23 @@ uint64_t sim_ops(void); /* disk operations so far */
 void sim_cut_in(uint64_t n);
 void sim_cut_in_dir_syncs(uint64_t n);
 void sim_cut_at_site(const char *site, uint64_t n);
+void sim_cut_now(void);
 void sim_capacity(uint64_t bytes);
 void sim_kill_instead(bool kill);
+
+/* -- a disk that fails: one in n operations, 0: never */
+struct sim_disk {
+    uint32_t read_one_in, write_one_in, sync_one_in; /* EIO */
+    uint32_t space_one_in;                           /* of writes that need more of it: ENOSPC */
+    uint32_t slow_one_in;                            /* takes up to slow_ns */
+    int64_t slow_ns;
+};
+/* From now on. All zero, as at the start: it works. */
+void sim_disk(const struct sim_disk *d);
+uint64_t sim_disk_failures(void); /* so far; slowness is none */
+/* Damage something at rest, on the platter and in memory: a flipped bit, a sector that was written elsewhere, or never. Says
+ * where ("PATH: what"), or NULL when there is nothing to damage. */
+const char *sim_rot(void);
 
 /* -- the network: one machine's sockets; who connects shares the process with who listens. What becomes of pieces: */
 struct sim_network {
@@ -63,6 +83,7 @@ void sim_network(const struct sim_network *n);
 void sim_net_break(uint32_t one_in, bool silently);
 struct sim_net_stats {
     uint64_t connections, cuts, silences;
+    uint64_t open; /* descriptors of all kinds */
 };
 struct sim_net_stats sim_net_stats(void);
 

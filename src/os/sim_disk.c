@@ -1,6 +1,7 @@
 #include "os/alloc_fault.h"
 #include "os/sim_int.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,10 @@ void sim_fatal(const char *fmt, ...)
 
 static void die(const char *message)
 {
+    if (sim_o.may_die && sim_o.may_die(sim_o.arg, message)) {
+        sim_o.kill = true;
+        sim_cut();
+    }
     sim_fatal("the process stopped itself: %s", message);
 }
 
@@ -140,14 +145,16 @@ static void write_back_some(struct node *n)
         memcpy(n->bytes[1] + page * PAGE, n->bytes[0] + page * PAGE, PAGE);
 }
 
+/* Only what is dirty goes to the platter: a page whose write-back failed is clean, and nobody writes it again. */
 void sim_node_synced(struct node *n)
 {
-    if (n->cap)
-        memcpy(n->bytes[1], n->bytes[0], n->cap);
+    for (uint64_t page = 0; page < n->cap / PAGE; page++)
+        if (n->dirty[page]) {
+            memcpy(n->bytes[1] + page * PAGE, n->bytes[0] + page * PAGE, PAGE);
+            n->dirty[page] = 0;
+        }
     n->size[1] = n->size[0];
     n->nsizes = 0;
-    if (n->cap)
-        memset(n->dirty, 0, n->cap / PAGE);
 }
 
 /* Every disk operation passes here: it may be the last. */
@@ -179,6 +186,11 @@ void sim_cut_at_site(const char *site, uint64_t n)
 {
     cut_site = site;
     cut_site_left = n;
+}
+
+void sim_cut_now(void)
+{
+    sim_cut();
 }
 
 void sim_kill_instead(bool kill)
@@ -231,7 +243,9 @@ static void change(struct node *dir, struct str name, struct node *node, struct 
 {
     struct change c = {copy_name(name), old.p ? copy_name(old) : NULL, node};
     sim_apply(&dir->entries, &c);
+    alloc_fault_pause();
     vec_push(&dir->changes, c);
+    alloc_fault_resume();
 }
 
 static enum err missing(struct fault *f, const char *path)
@@ -257,14 +271,16 @@ enum err simd_open(struct os_file **out, const char *path, int flags, struct fau
     struct str name;
     struct node *dir = parent_of(path, &name), *n = dir ? map_get(&dir->entries, name) : NULL;
     if (n && n->is_dir)
-        return fault_errno(f, 21, "open %s", path); /* EISDIR */
+        return fault_errno(f, EISDIR, "open %s", path);
     if (n && (flags & OS_EXCL))
         return FAULT(f, ERR_EXISTS, {"what", path});
     if (!n && !(dir && (flags & OS_CREATE)))
         return missing(f, path);
     if (!n) {
         operation();
-        if (full(PAGE))
+        if (sim_fails(SIM_WRITE))
+            return fault_errno(f, EIO, "create %s", path);
+        if (full(PAGE) || sim_fails(SIM_SPACE))
             return no_space(f, path);
         change(dir, name, n = sim_node_new(false), (struct str){NULL, 0});
     } else if ((flags & OS_TRUNC) && n->size[0]) {
@@ -287,8 +303,10 @@ void simd_close(struct os_file *file)
 
 enum err simd_pread(struct os_file *file, void *p, size_t n, uint64_t offset, size_t *got, struct fault *f)
 {
-    (void)f;
     const struct node *node = file->node;
+    sim_slow();
+    if (sim_fails(SIM_READ))
+        return fault_errno(f, EIO, "read");
     *got = offset >= node->size[0] ? 0 : n < node->size[0] - offset ? n : (size_t)(node->size[0] - offset);
     if (*got)
         memcpy(p, node->bytes[0] + offset, *got);
@@ -303,9 +321,13 @@ enum err simd_pwritev(struct os_file *file, const struct str *parts, size_t coun
     for (size_t i = 0; i < count; i++)
         total += parts[i].n;
     if (!file->writable)
-        return fault_errno(f, 9, "write"); /* EBADF */
+        return fault_errno(f, EBADF, "write");
     operation();
-    if (offset + total > n->size[0] && offset + total > n->reserved && full(offset + total - n->size[0]))
+    sim_slow();
+    if (sim_fails(SIM_WRITE))
+        return fault_errno(f, EIO, "write");
+    bool more = offset + total > n->size[0] && offset + total > n->reserved;
+    if (more && (full(offset + total - n->size[0]) || sim_fails(SIM_SPACE)))
         return no_space(f, "write");
     write_back_some(n);
     sim_node_room(n, (offset + total + PAGE - 1) / PAGE * PAGE);
@@ -354,8 +376,12 @@ static bool dropped(const char *site)
 
 enum err simd_sync(struct os_file *file, const char *site, struct fault *f)
 {
-    (void)f;
     operation();
+    sim_slow();
+    if (sim_fails(SIM_SYNC)) {
+        sim_node_lost(file->node);
+        return fault_errno(f, EIO, "sync (%s)", site);
+    }
     if (!dropped(site))
         sim_node_synced(file->node);
     operation(); /* a cut right after the sync, before its caller knows */
@@ -370,6 +396,9 @@ enum err simd_sync_dir(const char *path, const char *site, struct fault *f)
     if (dir_syncs_left && --dir_syncs_left == 0)
         sim_cut();
     operation();
+    sim_slow();
+    if (sim_fails(SIM_SYNC))
+        return fault_errno(f, EIO, "sync directory %s (%s)", path, site);
     if (dropped(site))
         return ERR_OK;
     for (size_t i = 0; i < n->changes.n; i++) {
@@ -401,7 +430,7 @@ enum err simd_truncate(struct os_file *file, uint64_t size, struct fault *f)
 enum err simd_reserve(struct os_file *file, uint64_t offset, uint64_t n, struct fault *f)
 {
     struct node *node = file->node;
-    if (offset + n > node->size[0] && full(offset + n - node->size[0]))
+    if (offset + n > node->size[0] && (full(offset + n - node->size[0]) || sim_fails(SIM_SPACE)))
         return no_space(f, "reserve");
     node->reserved = offset + n > node->reserved ? offset + n : node->reserved;
     return ERR_OK;
@@ -424,8 +453,10 @@ enum err simd_rename(const char *from, const char *to, struct fault *f)
     if (a != b)
         sim_fatal("a rename between directories is not modelled: %s", from);
     if (there && there->is_dir && there->entries.n)
-        return fault_errno(f, 39, "rename %s", from); /* ENOTEMPTY */
+        return fault_errno(f, ENOTEMPTY, "rename %s", from);
     operation();
+    if (sim_fails(SIM_WRITE))
+        return fault_errno(f, EIO, "rename %s", from);
     change(b, name, n, old);
     return ERR_OK;
 }
@@ -437,10 +468,12 @@ static enum err remove_entry(const char *path, bool dir, struct fault *f)
     if (!n)
         return missing(f, path);
     if (n->is_dir != dir)
-        return fault_errno(f, dir ? 20 : 21, "remove %s", path); /* ENOTDIR, EISDIR */
+        return fault_errno(f, dir ? ENOTDIR : EISDIR, "remove %s", path);
     if (dir && n->entries.n)
-        return fault_errno(f, 39, "remove %s", path); /* ENOTEMPTY */
+        return fault_errno(f, ENOTEMPTY, "remove %s", path);
     operation();
+    if (sim_fails(SIM_WRITE))
+        return fault_errno(f, EIO, "remove %s", path);
     used_bytes -= n->size[0];
     change(parent, name, NULL, (struct str){NULL, 0});
     return ERR_OK;
@@ -465,7 +498,7 @@ enum err simd_mkdir(const char *path, struct fault *f)
     if (!name.n || map_get(&parent->entries, name))
         return FAULT(f, ERR_EXISTS, {"what", path});
     operation();
-    if (full(PAGE))
+    if (full(PAGE) || sim_fails(SIM_SPACE))
         return no_space(f, path);
     change(parent, name, sim_node_new(true), (struct str){NULL, 0});
     return ERR_OK;
@@ -487,8 +520,10 @@ enum err simd_list(const char *path, enum err (*fn)(void *arg, const char *name)
         return missing(f, path);
     VEC(char *) names = {0};
     struct map_slot *s;
+    alloc_fault_pause();
     for (size_t i = 0; (s = map_next(&n->entries, &i));)
         vec_push(&names, copy_name(map_key(s)));
+    alloc_fault_resume();
     enum err e = ERR_OK;
     for (size_t i = 0; i < names.n; i++) {
         if (!e)

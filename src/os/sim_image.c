@@ -1,5 +1,6 @@
 /* What a cut leaves of the simulated disk, and the images in which it travels from one process to the next. */
 #include "base/buf.h"
+#include "os/alloc_fault.h"
 #include "os/sim_int.h"
 
 #include <stdlib.h>
@@ -9,12 +10,14 @@
 
 void sim_apply(struct map *entries, const struct change *c)
 {
+    alloc_fault_pause();
     if (c->old)
         map_del(entries, str_of(c->old));
     if (c->node)
         map_put(entries, str_of(c->name), c->node);
     else
         map_del(entries, str_of(c->name));
+    alloc_fault_resume();
 }
 
 /* How much of what was not synced survives: of this file nothing, everything, or what chance says. */
@@ -108,6 +111,11 @@ static void save_entries(struct buf *b, const struct map *entries)
     }
 }
 
+static size_t dirty_bytes(uint64_t a, uint64_t b)
+{
+    return (size_t)(((a > b ? a : b) + PAGE - 1) / PAGE);
+}
+
 /* One version (0: what processes see, 1: the platter) as both, or both as they are. */
 static void save_node(struct buf *b, const struct node *n, int version, bool both)
 {
@@ -117,8 +125,10 @@ static void save_node(struct buf *b, const struct node *n, int version, bool bot
         buf_u64le(b, n->size[first]);
         buf_put(b, n->bytes[first], n->size[first]);
         buf_u64le(b, both ? n->size[second] : UINT64_MAX);
-        if (both)
+        if (both) {
             buf_put(b, n->bytes[second], n->size[second]);
+            buf_put(b, n->dirty, dirty_bytes(n->size[0], n->size[1]));
+        }
         return;
     }
     save_entries(b, first ? &n->durable : &n->entries);
@@ -153,6 +163,7 @@ static void end(struct saver *s)
 void sim_cut(void)
 {
     struct saver s = {0};
+    alloc_fault_pause();
     if (sim_o.kill) { /* the process is gone, the machine goes on: so does its page cache */
         save(&s, 0, true);
         end(&s);
@@ -221,6 +232,8 @@ static void load_file(struct loader *l, struct node *n)
     if (size)
         memcpy(n->bytes[0], l->at, size);
     l->at += size;
+    if (n->cap)
+        memset(n->dirty, 1, n->cap / PAGE);
     sim_node_synced(n);
     if ((size = load_u64(l)) == UINT64_MAX)
         return;
@@ -231,8 +244,10 @@ static void load_file(struct loader *l, struct node *n)
         memcpy(n->bytes[1], l->at, size);
     l->at += size;
     n->size[1] = size;
-    for (uint64_t page = 0; page * PAGE < n->cap; page++)
-        n->dirty[page] = memcmp(n->bytes[0] + page * PAGE, n->bytes[1] + page * PAGE, PAGE) != 0;
+    size_t pages = dirty_bytes(n->size[0], n->size[1]);
+    if (pages)
+        memcpy(n->dirty, l->at, pages);
+    l->at += pages;
 }
 
 static void load_node(struct loader *l, struct node *n)

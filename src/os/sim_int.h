@@ -56,6 +56,11 @@ void sim_node_synced(struct node *n);
 void sim_apply(struct map *entries, const struct change *c);
 void sim_load(const char *image);
 void sim_cut(void); /* ends the process */
+/* The disk's faults (sim_fault.c). */
+enum sim_fault_kind { SIM_READ, SIM_WRITE, SIM_SYNC, SIM_SPACE };
+bool sim_fails(enum sim_fault_kind kind);
+void sim_slow(void);
+void sim_node_lost(struct node *n); /* its write-back failed */
 
 /* The entries of the twin's table. */
 enum err simd_open(struct os_file **out, const char *path, int flags, struct fault *f);

@@ -10,6 +10,7 @@
  * hang-ups that nobody asked for, numbers of descriptors that come again at once, unread bytes at a close that turn the end
  * of stream into a reset.
  */
+#include "os/alloc_fault.h"
 #include "os/sim_int.h"
 
 #include <errno.h>
@@ -66,6 +67,9 @@ void sim_network(const struct sim_network *n)
 
 struct sim_net_stats sim_net_stats(void)
 {
+    stats.open = 0;
+    for (int i = 0; i < nfds; i++)
+        stats.open += fds[i].kind != FREE;
     return stats;
 }
 
@@ -452,7 +456,9 @@ enum err simn_connect(const char *host, uint16_t port, int timeout_ms, int *fd, 
     struct end *e = &l->end[0];
     *fd = e->fd = fd_new(SOCKET);
     fd_get(*fd, SOCKET)->end = e;
+    alloc_fault_pause();
     vec_push(&d->waiting, &l->end[1]);
+    alloc_fault_resume();
     fd_wake(FD_FIRST + (int)(d - fds), l->end[1].open_ns);
     while (!arrived(e->open_ns) && !arrived(e->reset_ns))
         sim_wait(fd_get(*fd, SOCKET), e->open_ns);
