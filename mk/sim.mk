@@ -21,3 +21,14 @@ build/bench/logsync: $(B)/bench/logsync.o $(B)/libpenstock.a
 bench-logsync: build/bench/logsync
 	@build/bench/logsync $(or $(DIR),build) $(or $(ROUNDS),2000)
 .PHONY: bench-logsync
+
+# make test-sim: the whole server and its clients in the simulator; SEEDS=1000 FROM=1, or SEED=n to replay one, aloud.
+SIMSERVER := $(B)/tests/sim/server/server
+SIMSERVER_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/server/*.c))
+$(SIMSERVER): $(SIMSERVER_OBJ) $(B)/libpenstock.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $(ALLOC_WRAP) -o $@ $^ $(LDLIBS)
+-include $(SIMSERVER_OBJ:.o=.d)
+test-sim: $(SIMSERVER)
+	@$(SIMSERVER) $(if $(SEED),--seed $(SEED),--from $(or $(FROM),1) --seeds $(SEEDS))
+.PHONY: test-sim
