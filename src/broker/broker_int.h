@@ -172,6 +172,7 @@ struct fetch_part { /* one partition of one Fetch */
     struct kafka_fetch_partition want;
     size_t cached; /* 1 + index in the session; 0: none */
     /* the outcome */
+    int64_t seen; /* the high watermark before the read: a fetch that waits looks for more than this */
     struct log_slice *slice;
     struct kafka_fetch_partition_response got;
 };

@@ -47,7 +47,7 @@ __attribute__((noinline)) void fetch_release(struct fetch *f)
 static void set_error(struct fetch_part *p, int16_t code)
 {
     p->got.error_code = code;
-    p->got.high_watermark = -1;
+    p->got.high_watermark = p->seen = -1;
     p->got.last_stable_offset = -1;
     p->got.log_start_offset = -1;
 }
@@ -134,7 +134,7 @@ static bool read_part(struct fetch *f, size_t i, size_t *room, bool *first)
         set_error(p, error);
         return true;
     }
-    p->got.high_watermark = o.high_watermark;
+    p->got.high_watermark = p->seen = o.high_watermark;
     p->got.last_stable_offset = o.last_stable;
     p->got.log_start_offset = o.log_start;
     most = most < *room ? most : *room;
@@ -154,6 +154,9 @@ static bool read_part(struct fetch *f, size_t i, size_t *room, bool *first)
 
         *first = false;
         *room -= n < *room ? n : *room;
+        o = log_partition_offsets(f->partitions[i]); /* what was read may lie above the marks that were taken before */
+        p->got.high_watermark = o.high_watermark;
+        p->got.last_stable_offset = o.last_stable;
     }
     return true;
 }
@@ -326,7 +329,7 @@ static bool moved(struct fetch *f)
         if (f->partitions[i]) {
             struct log_offsets o = log_partition_offsets(f->partitions[i]);
 
-            if (o.deleted || o.high_watermark != f->plan.parts[i].got.high_watermark)
+            if (o.deleted || o.high_watermark != f->plan.parts[i].seen)
                 return true;
         }
     return false;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum { STEP_BYTES = 64 << 10, XERIAL_HEADER = 16, XERIAL_BLOCK = 32 << 10, POOL = 8 };
 
@@ -243,6 +244,8 @@ static enum err lz4_run(LZ4F_dctx *d, struct str in, struct sink *s, struct faul
             return nomem(f);
         size_t before = in.n;
         hint = LZ4F_decompress(d, p, &room, in.p, &took, NULL);
+        if (LZ4F_isError(hint) && !strcmp(LZ4F_getErrorName(hint), "ERROR_allocation_failed"))
+            return nomem(f);
         if (LZ4F_isError(hint))
             return damaged(f, CODEC_LZ4, LZ4F_getErrorName(hint));
         in = str_make(in.p + took, in.n - took);
@@ -297,6 +300,8 @@ static enum err zstd_run(ZSTD_DCtx *d, struct str in, struct sink *s, struct fau
             return nomem(f);
         ZSTD_outBuffer to = {p, room, 0};
         left = ZSTD_decompressStream(d, &to, &from);
+        if (ZSTD_isError(left) && ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+            return nomem(f);
         if (ZSTD_isError(left))
             return damaged(f, CODEC_ZSTD, ZSTD_getErrorName(left));
         enum err e = sink_took(s, to.pos, f);

@@ -57,6 +57,8 @@ static enum log_status open_records(const struct batch *b, struct buf *scratch, 
     enum err e = codec_decompress(codec, b->records, LIMIT_UNPACKED_BYTES, scratch, &f);
     if (e == ERR_LIMIT)
         return refuse(r, LOG_MESSAGE_TOO_LARGE, "A record batch unpacks to more than %d bytes", LIMIT_UNPACKED_BYTES);
+    if (e == ERR_NOMEM)
+        return refuse(r, LOG_STORAGE_ERROR, "%s", fault_message(&f)); /* nothing is wrong with it: try again */
     if (e)
         return refuse(r, LOG_CORRUPT_MESSAGE, "%s", fault_message(&f));
     plain->records = buf_view(scratch);

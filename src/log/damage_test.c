@@ -4,12 +4,17 @@
  */
 #include "log/sim_test.h"
 
+static bool may_refuse;
+
 static struct log *start(void)
 {
     struct log *l = NULL;
     struct log_options o = {.dir = "/d", .segment_bytes = 8 << 10, .journal_file_bytes = 1 << 20};
-    if (log_open(&l, &o, &f))
-        fprintf(stderr, "open: %s\n", fault_message(&f));
+    if (log_open(&l, &o, &f)) {
+        if (!may_refuse)
+            fprintf(stderr, "open: %s\n", fault_message(&f));
+        return NULL;
+    }
     return l;
 }
 
@@ -164,6 +169,50 @@ static void bad_segment(void)
     EXPECT_INT(put(p, 50).base_offset, 50);
     log_partition_release(p);
     log_close(l);
+}
+
+/* A closed segment's index names a place behind its end: the records it hides are found without it. */
+static void bad_index(void)
+{
+    EXPECT(sim_flip("/d/t-0/00000000000000000000.index", 5));
+    struct log *l = start();
+    REQUIRE(l);
+    struct log_partition *p = log_partition(l, STR("t"), 0);
+    struct log_slice *s = NULL;
+    struct batch b;
+    REQUIRE(log_read(p, 10, 2000, true, 0, &s) == LOG_OK && s);
+    EXPECT(batch_parse(log_slice_bytes(s), &b, &f) == ERR_OK);
+    EXPECT_INT(b.base_offset, 10);
+    log_slice_release(s);
+}
+
+/* A disk that cannot read now and then: the start fails by name, or it has everything. Never does a file that could not be
+ * read put a partition offline: the checkpoint at the end of the start would let go of what the journal has of it. */
+static void reads_that_fail(void)
+{
+    struct log *l;
+    may_refuse = true;
+    sim_disk(&(struct sim_disk){.read_one_in = 20});
+    while (!(l = start()))
+        ;
+    sim_disk(&(struct sim_disk){0});
+    struct log_partition *p = log_partition(l, STR("t"), 0);
+    enum log_status status;
+    EXPECT_INT(readable(p, &status), 50);
+    EXPECT_INT(put(p, 50).base_offset, 50);
+}
+
+TEST(a_start_on_a_disk_that_cannot_read_loses_nothing)
+{
+    EXPECT(in_sim(1, fill));
+    for (uint64_t seed = 1; seed <= 40; seed++)
+        EXPECT(in_sim(seed, reads_that_fail));
+    image->n = 0;
+    EXPECT(in_sim(1, fill_and_stop));
+    for (uint64_t seed = 1; seed <= 40; seed++)
+        EXPECT(in_sim(seed, reads_that_fail));
+    EXPECT(in_sim(1, bad_index));
+    image->n = 0;
 }
 
 /* The length of a batch: the walk cannot pass it. */

@@ -321,18 +321,20 @@ static enum err recover_aborted(struct log_partition *p, int64_t recovery_point,
     return e == ERR_CORRUPT || (keep_tail && !e) ? rebuild_aborted(p, f) : e;
 }
 
-/* Is this directory the partition's, and not that of a deleted topic of the same name? */
-static bool owns_dir(const struct log_partition *p)
+/*
+ * Is this directory the partition's, and not that of a deleted topic of the same name? A file that cannot be read just now
+ * is no answer: who took it for "no" would put the partition offline, and the next checkpoint would let go of its frames.
+ */
+CHECK static enum err owns_dir(const struct log_partition *p, bool *owns, struct fault *f)
 {
     char path[LOG_PATH], want[64], *text = NULL;
-    size_t n;
+    size_t n = 0;
     partition_metadata_text(p, want);
     snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
-    if (os_read_file(path, 4096, &text, &n, NULL))
-        return false;
-    bool same = str_starts(str_make(text, n), str_of(want));
+    enum err e = os_read_file(path, 4096, &text, &n, f);
+    *owns = !e && str_starts(str_make(text, n), str_of(want));
     free(text);
-    return same;
+    return e == ERR_NOTFOUND || e == ERR_LIMIT ? ERR_OK : e;
 }
 
 static enum err fresh_dir(struct log_partition *p, int64_t recovery_point, struct fault *f)
@@ -370,9 +372,11 @@ static enum err recover_partition(struct log_partition *p, const struct recovery
     int64_t recovery_point = point ? point->offset : 0, producers_from = 0;
     p->log_start = point ? point->log_start : 0;
     p->recovery_point = p->log_end = recovery_point;
-    if (!owns_dir(p))
-        return fresh_dir(p, recovery_point, f);
-    enum err e = open_segments(p, recovery_point, keep_tail, f);
+    bool owns;
+    enum err e = owns_dir(p, &owns, f);
+    if (e || !owns)
+        return e ? e : fresh_dir(p, recovery_point, f);
+    e = open_segments(p, recovery_point, keep_tail, f);
     if (!e && !p->segments.n)
         return fresh_dir(p, recovery_point, f);
     if (!e && partition_active(p)->base_offset > recovery_point && !keep_tail) {

@@ -264,10 +264,31 @@ enum err segment_load_max_ts(struct segment *s, struct fault *f)
     return e;
 }
 
+/*
+ * An index that was damaged at rest must not hide records: the batch that an entry names ends at the entry's offset. Where
+ * it does not, the segment is walked from its beginning.
+ */
+CHECK static enum err doubt_index(struct segment *s, int64_t last_offset, uint64_t *position, struct fault *f)
+{
+    char head[BATCH_HEADER];
+    size_t got;
+    if (!*position)
+        return ERR_OK;
+    enum err e = os_pread(s->file, head, sizeof head, *position, &got, f);
+    if (e)
+        return e;
+    if (got == sizeof head && (int64_t)get_u64be(head) + (int32_t)get_u32be(head + 23) == last_offset)
+        return ERR_OK;
+    os_log(OS_ERROR, "log", "%s.index is damaged: reading without it", s->path);
+    *position = 0;
+    return ERR_OK;
+}
+
 enum err segment_position(struct segment *s, int64_t offset, uint64_t *position, struct fault *f)
 {
     char *p = NULL;
     size_t n = s->index.n;
+    int64_t last_offset = -1;
     *position = 0;
     if (s->closed) {
         enum err e = load(s, ".index", INDEX_ENTRY, &p, &n, f);
@@ -280,13 +301,14 @@ enum err segment_position(struct segment *s, int64_t offset, uint64_t *position,
         struct index_entry entry = p ? index_at(p, mid) : s->index.p[mid];
         if (s->base_offset + entry.offset <= offset) {
             *position = entry.position;
+            last_offset = s->base_offset + entry.offset;
             lo = mid + 1;
         } else {
             n = mid;
         }
     }
     free(p);
-    return ERR_OK;
+    return s->closed ? doubt_index(s, last_offset, position, f) : ERR_OK;
 }
 
 enum err segment_time_offset(struct segment *s, int64_t ts_ms, int64_t *offset, struct fault *f)

@@ -11,8 +11,9 @@
 enum phase { WORK, DRAIN, QUIT }; /* DRAIN: nothing new is begun, everything is brought to its end */
 struct run {
     enum phase phase;
-    bool disk_fails, memory_fails; /* faults of these kinds were possible in this process: errors of the server are answers */
-    int members_stable;            /* consumers that hold an assignment of the newest generation */
+    bool disk_fails,
+        memory_fails;   /* faults of these kinds were possible in this process: errors of the server are answers */
+    int members_stable; /* consumers that hold an assignment of the newest generation */
     int32_t generation;
 };
 extern struct run RUN;

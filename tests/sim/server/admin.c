@@ -81,7 +81,7 @@ static void create(struct client *c, struct w_topic *t)
     arena_free(a);
 }
 
-static void delete(struct client *c, struct w_topic *t)
+static void delete (struct client *c, struct w_topic *t)
 {
     struct arena *a = arena_new(0);
     struct kafka_delete_topics_request *q = KAFKA_NEW(a, delete_topics_request);

@@ -146,7 +146,8 @@ bool client_receive(struct client *c, enum kafka_key key, int16_t version, struc
     char *body = arena_z(a, str_make(c->in + 4 + head.n, n - 4 - head.n)); /* what is decoded points into it */
     struct str in = str_make(body, n - 4 - head.n);
     buf_free(&head);
-    if (kafka_decode(api->response(), version, kafka_flexible(api, version), in, a, response, &used, &f) || used != in.n)
+    if (kafka_decode(api->response(), version, kafka_flexible(api, version), in, a, response, &used, &f) ||
+        used != in.n)
         world_wrong("%s: an answer that cannot be read", api->name);
     memmove(c->in, c->in + n, c->in_n - n);
     c->in_n -= n;

@@ -9,7 +9,7 @@
 #include "wire/kafka.h"
 
 struct client {
-    int fd, poller; /* fd -1: not connected */
+    int fd, poller;         /* fd -1: not connected */
     int32_t sent, received; /* correlation ids */
     int timeout_ms;
     char *in;

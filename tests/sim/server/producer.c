@@ -115,7 +115,11 @@ static enum answer receive_answer(struct client *c, int number, bool first)
         return AGAIN;
     if (W->rotten)
         return GIVE_UP;
-    world_wrong("attempt %d to %s-%d: %s", number, t->name, W->attempts[number].part, kafka_code_name(code));
+    const struct w_attempt *x = &W->attempts[number], *before = x->before ? &W->attempts[x->before - 1] : NULL;
+    world_wrong(
+        "attempt %d to %s-%d (sequence %d of producer %d; before it attempt %d: sequence %d, %d records, %s): %s",
+        number, t->name, x->part, x->seq, x->producer, x->before - 1, before ? before->seq : -1,
+        before ? before->count : 0, before && before->acked ? "acknowledged" : "unknown", kafka_code_name(code));
 }
 
 static void begin(struct w_producer *p, int number)
@@ -124,6 +128,9 @@ static void begin(struct w_producer *p, int number)
     int part, burst = sim_random(3) ? 1 : 1 + (int)sim_random(5);
     if (!world_pick(&t, &part))
         return;
+    if (!t->part[part].last[number])
+        burst =
+            1; /* of a producer that it does not know a partition takes any number first: were the first one refused */
     p->first = W->nattempts;
     for (p->count = 0; p->count < burst && world_attempt(number, t, part) >= 0;)
         p->count++;

@@ -214,8 +214,12 @@ static void happen(void)
         sim_net_break(1 + (uint32_t)sim_random(4), true);
         break;
     case 2:
-        if (weather.clock_jumps)
-            sim_set_clock((int64_t)sim_random(6 * 3600000) - 3 * 3600000);
+        if (weather.clock_jumps) { /* to somewhere within three hours of the truth */
+            static int64_t off_ms;
+            int64_t to_ms = (int64_t)sim_random(6 * 3600000) - 3 * 3600000;
+            sim_set_clock(to_ms - off_ms);
+            off_ms = to_ms;
+        }
         break;
     case 3:
         let_it_rain();
@@ -430,16 +434,18 @@ static int all_pass(uint64_t from, uint64_t to)
             failed += !replays(seed);
         }
     }
-    printf("sim: seeds %llu to %llu: %llu stages, %llu crashes, %llu of them the server's own, %llu starts, %llu refused; "
-           "%llu connections, %llu disk errors, %llu refused allocations, %llu rebalances, %llu errors answered; %llu acks, "
-           "%llu records, %llu commits checked; %llu damages, %llu refused by name; %llu replayed, %lld s\n",
-           (unsigned long long)from, (unsigned long long)(seed - 1), (unsigned long long)W->stages,
-           (unsigned long long)W->cuts, (unsigned long long)W->deaths, (unsigned long long)W->starts,
-           (unsigned long long)W->refused_starts, (unsigned long long)W->connections, (unsigned long long)W->failures,
-           (unsigned long long)W->alloc_failures, (unsigned long long)W->rebalances, (unsigned long long)W->errors_seen,
-           (unsigned long long)W->acks, (unsigned long long)W->records_checked, (unsigned long long)W->commits_checked,
-           (unsigned long long)W->rots, (unsigned long long)W->rots_named, (unsigned long long)twice,
-           (long long)(time(NULL) - start_s));
+    printf(
+        "sim: seeds %llu to %llu: %llu stages, %llu crashes, %llu of them the server's own, %llu starts, %llu refused; "
+        "%llu connections, %llu disk errors, %llu refused allocations, %llu rebalances, %llu errors answered; %llu "
+        "acks, "
+        "%llu records, %llu commits checked; %llu damages, %llu refused by name; %llu replayed, %lld s\n",
+        (unsigned long long)from, (unsigned long long)(seed - 1), (unsigned long long)W->stages,
+        (unsigned long long)W->cuts, (unsigned long long)W->deaths, (unsigned long long)W->starts,
+        (unsigned long long)W->refused_starts, (unsigned long long)W->connections, (unsigned long long)W->failures,
+        (unsigned long long)W->alloc_failures, (unsigned long long)W->rebalances, (unsigned long long)W->errors_seen,
+        (unsigned long long)W->acks, (unsigned long long)W->records_checked, (unsigned long long)W->commits_checked,
+        (unsigned long long)W->rots, (unsigned long long)W->rots_named, (unsigned long long)twice,
+        (long long)(time(NULL) - start_s));
     printf("sim: %llu passed, %llu failed, 0 skipped\n", (unsigned long long)(seed - from - failed),
            (unsigned long long)failed);
     return failed != 0;

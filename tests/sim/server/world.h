@@ -33,12 +33,12 @@ enum {
 enum w_state { W_CREATING, W_LIVE, W_DELETING, W_GONE };
 
 struct w_part {
-    int64_t hw;              /* the highest that anybody was told */
-    int64_t end;             /* offsets below it may have an entry in `at` */
-    uint32_t at[W_OFFSETS];  /* 1 + attempt * W_RECORDS_MAX + record; 0: nobody was told */
-    int last[W_PRODUCERS];   /* 1 + the producer's newest attempt */
-    int64_t committed;       /* of the group; -1: none */
-    int64_t maybe[W_MAYBE];  /* commits without an answer since */
+    int64_t hw;             /* the highest that anybody was told */
+    int64_t end;            /* offsets below it may have an entry in `at` */
+    uint32_t at[W_OFFSETS]; /* 1 + attempt * W_RECORDS_MAX + record; 0: nobody was told */
+    int last[W_PRODUCERS];  /* 1 + the producer's newest attempt */
+    int64_t committed;      /* of the group; -1: none */
+    int64_t maybe[W_MAYBE]; /* commits without an answer since */
     int nmaybe;
 };
 struct w_topic {
@@ -81,8 +81,9 @@ struct world {
     bool quiet;
     char damage[400];
     /* totals of all seeds */
-    uint64_t records_checked, acks, commits_checked, stages, cuts, deaths, starts, refused_starts, failures, connections;
-    uint64_t alloc_failures, rebalances, errors_seen, query_rows, query_again, rots, rots_named, rots_unseen;
+    uint64_t records_checked, acks, commits_checked, stages, cuts, deaths, starts, refused_starts, failures,
+        connections;
+    uint64_t alloc_failures, rebalances, errors_seen, query_rows, query_again, rots, rots_named, rots_seen;
     uint64_t hash; /* of the seed's stages */
     uint64_t image_n;
     char image[W_IMAGE_MAX];
@@ -93,7 +94,7 @@ void world_reset(void); /* for the next seed */
 /* Print what is wrong and end the process as failed. */
 _Noreturn void world_wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-struct w_topic *world_topic(const char *name);      /* the newest incarnation that is not gone, or NULL */
+struct w_topic *world_topic(const char *name);        /* the newest incarnation that is not gone, or NULL */
 struct w_topic *world_topic_by_id(struct os_uuid id); /* NULL: none of ours */
 /* A topic that is there and a partition of it. False: there is none. */
 bool world_pick(struct w_topic **t, int *part);
