@@ -50,6 +50,7 @@ static void set_error(struct fetch_part *p, int16_t code)
     p->got.high_watermark = p->seen = -1;
     p->got.last_stable_offset = -1;
     p->got.log_start_offset = -1;
+    p->got.aborted_transactions.n = -1;
 }
 
 static int16_t check_epoch(const struct fetch_part *p, const struct log_offsets *o)
@@ -121,9 +122,9 @@ static bool read_part(struct fetch *f, size_t i, size_t *room, bool *first)
     p->got.partition_index = p->partition;
     p->got.aborted_transactions.n = q->isolation_level ? 0 : -1;
     if (!f->partitions[i]) {
-        p->got.aborted_transactions.n = 0;
         set_error(p,
                   f->rq->version >= 13 && !p->topic.p ? KAFKA_E_UNKNOWN_TOPIC_ID : KAFKA_E_UNKNOWN_TOPIC_OR_PARTITION);
+        p->got.aborted_transactions.n = 0;
         return true;
     }
     o = log_partition_offsets(f->partitions[i]);

@@ -136,6 +136,14 @@ int16_t group_may_commit(struct broker *b, struct group *g, const struct committ
 struct txn_who;
 #define OFFSETS_TOPIC STR("__consumer_offsets")
 void group_txn_pend(struct broker *b, int64_t producer_id, struct str group, const struct committed *c);
+/* Pending offsets that are forgotten: a tombstone that stands behind them in the log takes them out of their transaction. */
+struct pending_filter {
+    struct str group, topic; /* p NULL: any */
+    int32_t partition;       /* -1: any */
+    bool missing;            /* only of topics that are not there */
+};
+size_t group_txn_put_tombstones(struct broker *b, const struct pending_filter *which, struct store_write *w);
+size_t group_txn_cancel(struct broker *b, const struct pending_filter *which); /* both: how many */
 bool group_txn_unstable(const struct broker *b, struct str group, struct str topic, int32_t partition);
 void group_txn_settle(struct broker *b, int64_t producer_id, bool commit);
 void group_txn_free(struct broker *b);

@@ -305,26 +305,30 @@ static void deleted_on_disk(struct broker *b, void *arg, int16_t code)
 static void delete_group(struct deletion *d)
 {
     struct broker *b = d->rq->b;
+    const struct pending_filter all = {.group = d->result->group_id.p ? d->result->group_id : STR(""), .partition = -1};
     struct group *g = group_find(b, d->result->group_id);
     struct store_write *w;
     struct map_slot *s;
 
-    if (!g) {
-        d->result->error_code = KAFKA_E_GROUP_ID_NOT_FOUND;
-        return;
-    }
-    if (g->state != GROUP_EMPTY) {
+    if (g && g->state != GROUP_EMPTY) {
         d->result->error_code = KAFKA_E_NON_EMPTY_GROUP;
         return;
     }
     w = store_begin(b, deleted_on_disk, d);
-    for (size_t i = 0; (s = map_next(&g->offsets, &i));)
+    if (!group_txn_put_tombstones(b, &all, w) && !g) {
+        store_cancel(w);
+        d->result->error_code = KAFKA_E_GROUP_ID_NOT_FOUND;
+        return;
+    }
+    for (size_t i = 0; g && (s = map_next(&g->offsets, &i));)
         store_put_offset(w, g->id, s->value, true);
-    store_put_group_tombstone(w, g->id);
+    store_put_group_tombstone(w, d->result->group_id);
     ++*d->left;
     d->result->error_code = store_send(w, NULL);
     if (d->result->error_code)
         --*d->left;
+    else
+        group_txn_cancel(b, &all); /* what is pended from now on stands behind the tombstones */
 }
 
 void handle_delete_groups(struct request *rq)
@@ -410,6 +414,7 @@ static bool group_subscribes(const struct group *g, struct str topic)
 /* Fills the answer and writes the tombstones; the number of them. */
 static size_t forget(struct forgetting *o, const struct group *g, struct store_write *w)
 {
+    struct broker *b = o->rq->b;
     const struct kafka_offset_delete_request *q = o->rq->body;
     struct kafka_offset_delete_response *r = o->response;
     size_t n = 0;
@@ -430,13 +435,24 @@ static size_t forget(struct forgetting *o, const struct group *g, struct store_w
             t->partitions.p[k].partition_index = partition;
             if (busy) {
                 t->partitions.p[k].error_code = KAFKA_E_GROUP_SUBSCRIBED_TO_TOPIC;
-            } else if (c) {
+                continue;
+            }
+            n += group_txn_put_tombstones(b, &(struct pending_filter){g->id, t->name, partition, false}, w);
+            if (c) {
                 store_put_offset(w, g->id, c, true);
                 n++;
             }
         }
     }
     return n;
+}
+
+static void cancel_pending(struct broker *b, struct str group, const struct kafka_offset_delete_topic *in,
+                           const struct kafka_offset_delete_topic_response *out)
+{
+    for (int32_t k = 0; k < in->partitions.n; k++)
+        if (!out->partitions.p[k].error_code)
+            group_txn_cancel(b, &(struct pending_filter){group, in->name, in->partitions.p[k].partition_index, false});
 }
 
 void handle_offset_delete(struct request *rq)
@@ -458,6 +474,8 @@ void handle_offset_delete(struct request *rq)
         if (n) {
             o->response->error_code = store_send(w, NULL);
             n = o->response->error_code == KAFKA_E_NONE;
+            for (int32_t i = 0; n && i < q->topics.n; i++)
+                cancel_pending(rq->b, g->id, &q->topics.p[i], &o->response->topics.p[i]);
         } else {
             store_cancel(w);
         }

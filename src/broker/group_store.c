@@ -249,6 +249,7 @@ CHECK static enum err load_offset(struct loading *l, struct str key_bytes, int16
     if (!value_bytes.p) {
         if (g)
             committed_remove(g, key.topic, key.partition);
+        group_txn_cancel(b, &(struct pending_filter){key.group, key.topic, key.partition, false});
         return ERR_OK;
     }
     if (!version_word(&value_bytes, &version) || version < 0 || version > VALUE_FLEXIBLE)

@@ -15,6 +15,11 @@ struct forgetting {
     bool ready;
 };
 
+static struct pending_filter pending_of(struct str topic)
+{
+    return (struct pending_filter){.topic = topic, .partition = -1, .missing = !topic.p};
+}
+
 /* Tombstones for every offset of the topic (p NULL: of topics that are not there); returns how many. With the lock held. */
 static size_t put_tombstones(struct broker *b, struct str topic, struct store_write *w, struct arena *a)
 {
@@ -35,7 +40,8 @@ static size_t put_tombstones(struct broker *b, struct str topic, struct store_wr
         }
         arena_reset(a);
     }
-    return n;
+    struct pending_filter pending = pending_of(topic);
+    return n + group_txn_put_tombstones(b, &pending, w);
 }
 
 static void remove_offsets(struct broker *b, struct str topic, struct arena *a)
@@ -54,6 +60,14 @@ static void remove_offsets(struct broker *b, struct str topic, struct arena *a)
         }
         arena_reset(a);
     }
+}
+
+/* Right behind the tombstones: what becomes pending later stands behind them in the log. */
+static void cancel_pending(struct broker *b, struct str topic)
+{
+    struct pending_filter pending = pending_of(topic);
+
+    group_txn_cancel(b, &pending);
 }
 
 /* On the timer thread with the lock held: all earlier commits have been applied, later ones have not. */
@@ -83,7 +97,7 @@ void offsets_forget_topic(struct broker *b, struct str topic)
     else if (store_send(w, NULL) != KAFKA_E_NONE)
         os_log(OS_WARN, "broker", "the offsets of topic %.*s stay until the next start", STR_ARG(topic));
     else
-        while (!x.ready)
+        for (cancel_pending(b, topic); !x.ready;)
             os_cond_wait(x.done, b->groups->lock);
     os_mutex_unlock(b->groups->lock);
     arena_free(a);
@@ -105,8 +119,10 @@ enum err offsets_forget_missing(struct broker *b, struct fault *f)
             if (r.status)
                 e = FAULT(f, ERR_IO, {"what", "__consumer_offsets"}, {"detail", r.message});
         }
-        if (!e)
+        if (!e) {
             remove_offsets(b, missing, a);
+            cancel_pending(b, missing);
+        }
     }
     store_cancel(w);
     os_mutex_unlock(b->groups->lock);

@@ -39,15 +39,72 @@ void group_txn_pend(struct broker *b, int64_t producer_id, struct str group, con
     vec_push(&t->list, o);
 }
 
+static void offset_free(struct pending_offset *o)
+{
+    disown(&o->group);
+    disown(&o->c.topic);
+    disown(&o->c.metadata);
+}
+
 static void pending_free(struct pending_txn *t)
 {
-    for (size_t i = 0; i < t->list.n; i++) {
-        disown(&t->list.p[i].group);
-        disown(&t->list.p[i].c.topic);
-        disown(&t->list.p[i].c.metadata);
-    }
+    for (size_t i = 0; i < t->list.n; i++)
+        offset_free(&t->list.p[i]);
     vec_free(&t->list);
     free(t);
+}
+
+static bool chosen(struct broker *b, const struct pending_filter *which, const struct pending_offset *o)
+{
+    if ((which->group.p && !str_eq(which->group, o->group)) || (which->topic.p && !str_eq(which->topic, o->c.topic)) ||
+        (which->partition >= 0 && which->partition != o->c.partition))
+        return false;
+    if (!which->missing)
+        return true;
+    struct arena *a = arena_new(0);
+    bool there = log_topic_get(b->log, o->c.topic, a, &(struct log_topic){0});
+    arena_free(a);
+    return !there;
+}
+
+size_t group_txn_put_tombstones(struct broker *b, const struct pending_filter *which, struct store_write *w)
+{
+    struct map_slot *s;
+    size_t n = 0;
+
+    for (size_t i = 0; (s = map_next(&b->groups->pending, &i));) {
+        const struct pending_txn *t = s->value;
+
+        for (size_t k = 0; k < t->list.n; k++)
+            if (chosen(b, which, &t->list.p[k])) {
+                store_put_offset(w, t->list.p[k].group, &t->list.p[k].c, true);
+                n++;
+            }
+    }
+    return n;
+}
+
+size_t group_txn_cancel(struct broker *b, const struct pending_filter *which)
+{
+    struct map_slot *s;
+    size_t n = 0;
+
+    for (size_t i = 0; (s = map_next(&b->groups->pending, &i));) {
+        struct pending_txn *t = s->value;
+        size_t kept = 0;
+
+        for (size_t k = 0; k < t->list.n; k++)
+            if (chosen(b, which, &t->list.p[k])) {
+                offset_free(&t->list.p[k]);
+                n++;
+            } else {
+                t->list.p[kept++] = t->list.p[k];
+            }
+        t->list.n = kept;
+    }
+    if (n)
+        os_cond_broadcast(b->groups->applied);
+    return n;
 }
 
 bool group_txn_unstable(const struct broker *b, struct str group, struct str topic, int32_t partition)
@@ -222,7 +279,7 @@ void handle_txn_offset_commit(struct request *rq)
     struct os_mutex *gate = txn_gate(b, q->transactional_id);
 
     os_mutex_lock(gate);
-    int16_t code = enlist(rq, &who);
+    int16_t code = q->group_id.n ? enlist(rq, &who) : KAFKA_E_INVALID_GROUP_ID;
     os_mutex_lock(b->groups->lock);
     struct txn_commit *c =
         read_commit(rq); /* under the lock: a topic's deletion waits for the commits that still found it */

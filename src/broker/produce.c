@@ -18,6 +18,7 @@ struct produce {
 struct produce_slot { /* one partition: what the committer's callback needs */
     struct produce *op;
     struct kafka_produce_partition_response *out;
+    bool refused; /* by the coordinator: the log was not asked, and its start is not told */
 };
 
 static void produce_done(struct produce *op)
@@ -115,6 +116,7 @@ static enum log_status append_transactional(struct request *rq, struct str topic
 
     os_mutex_lock(gate);
     int16_t code = enlist(rq, &who, topic, log_partition_number(p));
+    slot->refused = code != KAFKA_E_NONE;
     if (code == KAFKA_E_INVALID_TXN_STATE)
         snprintf(result->message, sizeof result->message, "Partition was not added to the transaction");
     enum log_status status =
@@ -168,7 +170,8 @@ static bool check_batch(struct produce *op, const struct kafka_produce_partition
         return false;
     }
     if ((b.attributes & BATCH_TRANSACTIONAL) && !q->transactional_id.n) {
-        refuse(op, out, KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        refuse(op, out,
+               q->transactional_id.p ? KAFKA_E_INVALID_REQUEST : KAFKA_E_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
         return false;
     }
     *parsed = b;
@@ -204,7 +207,7 @@ static void produce_one(struct produce *op, struct str topic, const struct kafka
         return;
     }
     slot = ARENA_NEW(rq->arena, struct produce_slot);
-    *slot = (struct produce_slot){op, out};
+    *slot = (struct produce_slot){op, out, false};
     atomic_fetch_add(&op->left, 1);
     /* the frame is ours to patch: the decoder only lent it as const */
     if (b.attributes & BATCH_TRANSACTIONAL)
@@ -214,7 +217,8 @@ static void produce_one(struct produce *op, struct str topic, const struct kafka
     if (status != LOG_OK || q->acks == 0) {
         if (status != LOG_OK) {
             fill(rq->arena, out, status, &result);
-            if (status != LOG_CORRUPT_MESSAGE && status != LOG_MESSAGE_TOO_LARGE) /* as Kafka tells it */
+            if (status != LOG_CORRUPT_MESSAGE && status != LOG_MESSAGE_TOO_LARGE &&
+                !slot->refused) /* as Kafka tells it */
                 out->log_start_offset = log_partition_offsets(p).log_start;
             atomic_store(&op->failed, true);
         }

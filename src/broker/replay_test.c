@@ -2,17 +2,12 @@
  * What a real Kafka 4.3.1 broker was asked and answered (tests/wire/kafka/live, recorded frames), asked again of this
  * broker: the answers must be the same, field by field.
  *
- * Ids that each server makes up (topics, members, fetch sessions) are learned from the answers and put into later requests.
- * Hosts, ports and times are not compared. Lists whose order says nothing are compared by name. Where penstock means to
+ * Ids that each server makes up (topics, members, fetch sessions, producers) are learned from the answers and put into later
+ * requests. Hosts, ports and times are not compared. Lists whose order says nothing are compared by name. Where penstock means to
  * differ there is a row in DIFFERENCES with the reason.
  */
 #include "base/test.h"
-#include "broker/broker.h"
-#include "log/batch.h"
-#include "wire/kafka.h"
-
-#include <stdio.h>
-#include <stdlib.h>
+#include "broker/replay_int.h"
 
 #define LIVE "tests/wire/kafka/live/"
 
@@ -58,237 +53,10 @@ static void stop(void)
     os_cond_free(arrived);
 }
 
-/* -- ids --------------------------------------------------------------------------------------------------------- */
-struct pair { /* what the recording has and what we have in its place; same length */
-    char theirs[80], ours[80];
-    size_t n;
-};
-static struct pair pairs[2000];
-static size_t npairs;
-
-static bool learn(struct str theirs, struct str ours)
-{
-    for (size_t i = 0; i < npairs; i++)
-        if (pairs[i].n == theirs.n && memcmp(pairs[i].theirs, theirs.p, theirs.n) == 0)
-            return ours.n == theirs.n && memcmp(pairs[i].ours, ours.p, ours.n) == 0;
-    if (theirs.n != ours.n || theirs.n > sizeof pairs[0].ours || npairs == sizeof pairs / sizeof pairs[0])
-        return false;
-    memcpy(pairs[npairs].theirs, theirs.p, theirs.n);
-    memcpy(pairs[npairs].ours, ours.p, ours.n);
-    pairs[npairs++].n = theirs.n;
-    return true;
-}
-
-/* Numbers travel big-endian. */
-static bool learn_i32(const char *theirs, const char *ours)
-{
-    char x[4], y[4];
-
-    for (int i = 0; i < 4; i++) {
-        x[i] = theirs[3 - i];
-        y[i] = ours[3 - i];
-    }
-    return learn(str_make(x, 4), str_make(y, 4));
-}
-
-static void substitute(char *p, size_t n)
-{
-    for (size_t i = 0; i < npairs; i++)
-        for (char *at = p; (at = memmem(at, n - (size_t)(at - p), pairs[i].theirs, pairs[i].n)); at += pairs[i].n)
-            memcpy(at, pairs[i].ours, pairs[i].n);
-}
-
-/* A batch was recorded as two hours ahead of its time; once those hours are over, it must be ahead still. */
-static void keep_ahead(char *p, size_t n)
-{
-    static const char recorded[] = "\0\0\1\xa2\5\x40\xf0\x28", ahead[] = "\0\0\7\xa2\5\x40\xf0\x28";
-    char *at = memmem(p, n, recorded, 8);
-
-    if (!at || at - p < 27)
-        return;
-    memcpy(at, ahead, 8);
-    memcpy(at + 8, ahead, 8);
-    batch_seal(at - 27, (size_t)(uint8_t)at[-16] + BATCH_PREFIX);
-}
-
-/* -- comparing ------------------------------------------------------------------------------------------------------- */
-static const char *const NOT_COMPARED[] = {"port",
-                                           "host",
-                                           "cluster_id",
-                                           "log_append_time_ms",
-                                           "finalized_features_epoch",
-                                           "finalized_features",
-                                           "supported_features",
-                                           "documentation"};
-static const char *const UNORDERED[] = {"api_keys", "topics",    "groups",     "members",
-                                        "configs",  "responses", "partitions", "partition_responses"};
-
-static bool in(const char *const *list, size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(list[i], name) == 0)
-            return true;
-    return false;
-}
-
-static bool same_struct(const struct kafka_shape *s, int16_t version, const char *a, const char *b, struct buf *why);
-
-static bool looks_made_up(struct str s)
-{
-    return s.n > 36 && s.p[s.n - 13] == '-' && s.p[s.n - 37] == '-';
-}
-
-static bool same_str(struct str a, struct str b)
-{
-    if (looks_made_up(a) && looks_made_up(b))
-        return learn(a, b);
-    return str_eq(a, b) && !a.p == !b.p;
-}
-
-static bool same_one(const struct kafka_field *f, int16_t version, const char *a, const char *b, struct buf *why)
-{
-    static const struct os_uuid zero;
-
-    switch (f->type) {
-    case KAFKA_struct:
-        return same_struct(f->of(), version, a, b, why);
-    case KAFKA_uuid:
-        if (memcmp(a, &zero, 16) == 0 || memcmp(b, &zero, 16) == 0 || memcmp(a, b, 16) == 0)
-            return memcmp(a, b, 16) == 0;
-        return learn(str_make(a, 16), str_make(b, 16));
-    case KAFKA_string:
-    case KAFKA_string16:
-    case KAFKA_bytes:
-    case KAFKA_records:
-        return same_str(*(const struct str *)a, *(const struct str *)b);
-    case KAFKA_bool:
-        return *(const bool *)a == *(const bool *)b;
-    case KAFKA_i8:
-        return *a == *b;
-    case KAFKA_i16:
-        return memcmp(a, b, 2) == 0;
-    case KAFKA_i32:
-        if (strcmp(f->name, "session_id") == 0 && *(const int32_t *)a && *(const int32_t *)b)
-            return learn_i32(a, b);
-        return memcmp(a, b, 4) == 0;
-    case KAFKA_i64:
-        return memcmp(a, b, 8) == 0;
-    }
-    return false;
-}
-
-static struct str first_string(const struct kafka_shape *s, const char *p)
-{
-    for (int i = 0; i < s->nfields; i++)
-        if (s->fields[i].type == KAFKA_string && !s->fields[i].array)
-            return *(const struct str *)(p + s->fields[i].offset);
-    return STR("");
-}
-
-/* The number that says which element it is, where there is no name. */
-static int32_t number_of(const struct kafka_shape *s, const char *p)
-{
-    static const char *const keys[] = {"partition_index", "index", "api_key"};
-
-    for (int i = 0; i < s->nfields; i++)
-        if (in(keys, 3, s->fields[i].name))
-            return s->fields[i].type == KAFKA_i32 ? *(const int32_t *)(p + s->fields[i].offset)
-                                                  : *(const int16_t *)(p + s->fields[i].offset);
-    return 0;
-}
-
-static bool numbered(const struct kafka_shape *s)
-{
-    for (int i = 0; i < s->nfields; i++)
-        if (strcmp(s->fields[i].name, "partition_index") == 0 || strcmp(s->fields[i].name, "index") == 0 ||
-            strcmp(s->fields[i].name, "api_key") == 0)
-            return true;
-    return false;
-}
-
-/* Our id for one of theirs that was learned. */
-static struct str mapped(struct str theirs)
-{
-    for (size_t i = 0; i < npairs; i++)
-        if (pairs[i].n == theirs.n && memcmp(pairs[i].theirs, theirs.p, theirs.n) == 0)
-            return str_make(pairs[i].ours, pairs[i].n);
-    return theirs;
-}
-
-/* The element of b that is a's counterpart: by name, or by number where there is no name. */
-static const char *counterpart(const struct kafka_shape *s, const char *a, const struct kafka_array *b, int32_t at)
-{
-    struct str name = first_string(s, a);
-
-    for (int32_t i = 0; i < b->n; i++) {
-        const char *e = (const char *)b->p + (size_t)i * s->size;
-
-        if (name.n ? str_eq(mapped(first_string(s, e)), name) : numbered(s) && number_of(s, e) == number_of(s, a))
-            return e;
-    }
-    return at < b->n ? (const char *)b->p + (size_t)at * s->size : NULL;
-}
-
-/* The recorded broker was started with log.retention.ms=-1 and one partition for __consumer_offsets. */
-static bool set_otherwise(const struct kafka_shape *s, const char *e)
-{
-    static const char *const keys[] = {"retention.ms", "log.retention.ms"};
-    struct str name = s ? first_string(s, e) : STR("");
-
-    for (int i = 0; i < 2; i++)
-        if (str_eqz(name, keys[i]))
-            return true;
-    return false;
-}
-
-static bool same_array(const struct kafka_field *f, int16_t version, const struct kafka_array *a,
-                       const struct kafka_array *b, struct buf *why)
-{
-    const struct kafka_shape *s = f->type == KAFKA_struct ? f->of() : NULL;
-    size_t size = s ? s->size : f->type == KAFKA_string ? sizeof(struct str) : 4;
-    bool loose = s && in(UNORDERED, sizeof UNORDERED / sizeof UNORDERED[0], f->name);
-
-    /* our list of APIs and of broker keys is a part of Kafka's: each of ours must be as there */
-    if (a->n != b->n && strcmp(f->name, "api_keys") != 0) {
-        buf_fmt(why, "%d elements instead of %d; ", b->n, a->n);
-        return false;
-    }
-    for (int32_t i = 0; i < b->n; i++) {
-        const char *ours = (const char *)b->p + (size_t)i * size;
-        const char *theirs = loose ? counterpart(s, ours, a, i) : (const char *)a->p + (size_t)i * size;
-
-        if (set_otherwise(s, ours))
-            continue;
-        if (!theirs || !same_one(f, version, theirs, ours, why))
-            return false;
-    }
-    return true;
-}
-
-static bool same_struct(const struct kafka_shape *s, int16_t version, const char *a, const char *b, struct buf *why)
-{
-    bool same = true;
-
-    for (int i = 0; i < s->nfields && same; i++) {
-        const struct kafka_field *f = &s->fields[i];
-
-        if (strcmp(f->name, "error_message") == 0 && !((const struct str *)(a + f->offset))->p)
-            continue; /* penstock may say more */
-        if (version < f->since || version > f->until ||
-            in(NOT_COMPARED, sizeof NOT_COMPARED / sizeof NOT_COMPARED[0], f->name))
-            continue;
-        same = f->array ? same_array(f, version, (const void *)(a + f->offset), (const void *)(b + f->offset), why)
-                        : same_one(f, version, a + f->offset, b + f->offset, why);
-        if (!same)
-            buf_fmt(why, "%s.%s ", s->name, f->name);
-    }
-    return same;
-}
-
 /* -- a request and its answer ------------------------------------------------------------------------------------ */
 struct exchange {
     int16_t key, version;
-    bool there;
+    bool there, early; /* early: asked once, where Kafka had to be asked again */
     struct broker_reply reply;
 };
 
@@ -345,12 +113,15 @@ static const struct {
     {"produce-errors", 69, 69, "the same"},
     {"produce-errors", 84, 84, "the records hold the time of appending"},
     {"produce-errors", 86, 86, "records keep the compression that they came with, whatever compression.type says"},
-    {"produce-errors", 89, 89, "transactions are refused"},
     {"delete-records", 49, 55, "whole batches only: a batch cut at max_bytes is of no use"},
     {"delete-records", 80, 80, "a record that was deleted has no timestamp any more"},
     {"configs", 23, 23, "of the broker's 340 keys those that mean something here"},
     {"configs", 25, 25, "what cannot be altered says so"},
     {"configs", 27, 27, "says which broker was meant"},
+    {"transactions-v2", 113, 113, "an open transaction is no reason to believe another transactional id"},
+    {"transactions-admin", 68, 68, "a producer's last time is ours, not that of its records"},
+    {"transactions-admin", 75, 75, "the same"},
+    {"transactions-admin", 81, 81, "a negative epoch is refused by name"},
     {"topics", 120, 122, "__consumer_offsets is there from the start, not from the first group on"},
 };
 
@@ -378,7 +149,7 @@ static void compare(const char *file, int line, struct exchange *x, int16_t vers
     } else if (kafka_decode(api->response(), version, flexible, str_make(theirs + head, n - head), a, p, NULL, &f) ||
                kafka_decode(api->response(), version, flexible, str_make(ours + head, ours_n - head), a, q, NULL, &f)) {
         TEST_FAIL_("%s:%d: %s", file, line, fault_message(&f));
-    } else if (memcmp(theirs + 4, ours + 4, 4) != 0) {
+    } else if (memcmp(theirs + 4, ours + 4, 4) != 0 && !x->early) {
         TEST_FAIL_("%s:%d: another correlation id", file, line);
     } else if (!same_struct(api->response(), version, p, q, &why) && !meant(file, line)) {
         kafka_json(&text, api->response(), version, q);
@@ -431,9 +202,42 @@ static void exchange_free(struct exchange *x)
     free(x);
 }
 
+/*
+ * InitProducerId while a transaction is open: Kafka aborts it in the background, and asks to try again until it is done;
+ * penstock answers when it is done. Our answer then is compared with the one to the request that tried again.
+ */
+static struct exchange *answered;
+
+static bool told_to_try_again(struct exchange *x, const struct line *l)
+{
+    size_t at = x->version >= 2 ? 13 : 12, n; /* length, correlation, (tags,) throttle time */
+    char *ours;
+    bool early;
+
+    if (x->key != KAFKA_init_producer_id || l->n < at + 2 || l->bytes[at + 1] != KAFKA_E_CONCURRENT_TRANSACTIONS)
+        return false;
+    ours = broker_reply_flat(&x->reply, &n);
+    early = ours && n >= at + 2 && ours[at + 1] == KAFKA_E_NONE;
+    free(ours);
+    return early;
+}
+
+static bool ask_answered(const struct line *l)
+{
+    if (!answered || l->key != KAFKA_init_producer_id)
+        return false;
+    answered->early = true;
+    answered->version = l->version;
+    waiting[nwaiting++] = answered;
+    answered = NULL;
+    return true;
+}
+
 static void take_request(struct line *l)
 {
-    struct exchange *x = calloc(1, sizeof *x);
+    struct exchange *x;
+    size_t n;
+    char *frame;
 
     if (nwaiting == OPEN) { /* requests that nobody answers (acks=0) */
         if (wait_for(waiting[0]))
@@ -441,12 +245,17 @@ static void take_request(struct line *l)
         memmove(waiting, waiting + 1, sizeof waiting - sizeof waiting[0]);
         nwaiting--;
     }
+    if (ask_answered(l))
+        return;
+    x = calloc(1, sizeof *x);
     x->key = l->key;
     x->version = l->version;
     waiting[nwaiting++] = x;
     substitute(l->bytes, l->n);
     keep_ahead(l->bytes, l->n);
-    broker_request(conn, l->bytes + 4, l->n - 4, respond, x);
+    frame = our_request(l->bytes + 4, l->n - 4, &n);
+    broker_request(conn, frame, n, respond, x);
+    free(frame);
     if (is_silent(x))
         os_sleep_ms(200); /* acks=0: readers see it when it is on disk, and nobody tells us when */
 }
@@ -476,14 +285,16 @@ static void take_answer(const char *name, int number, struct line *l)
             TEST_FAIL_("%s:%d: no answer in time", name, number);
             return;
         }
-        if (strcmp(l->kind, "closed") != 0)
+        if (told_to_try_again(x, l))
+            answered = x;
+        else if (strcmp(l->kind, "closed") != 0)
             compare(name, number, x, l->version, l->bytes, l->n);
         else if (!closes(i) && !meant(name, number))
             TEST_FAIL_("%s:%d: should close the connection", name, number);
     }
     memmove(&waiting[i], &waiting[i + 1], (size_t)(nwaiting - i - 1) * sizeof waiting[0]);
     nwaiting--;
-    if (wait_for(x))
+    if (x != answered && wait_for(x))
         exchange_free(x);
 }
 
@@ -498,6 +309,7 @@ static void replay(const char *name)
     file = fopen(path, "r");
     REQUIRE(file);
     npairs = 0;
+    nproducers = 0;
     nwaiting = 0;
     start();
     while (getline(&text, &cap, file) > 0) {
@@ -516,6 +328,7 @@ static void replay(const char *name)
     }
     free(text);
     fclose(file);
+    EXPECT(!answered);
     EXPECT(answers > 5);
     stop();
     for (int i = 0; i < nwaiting; i++)
@@ -565,6 +378,36 @@ TEST(groups)
 TEST(delete_records)
 {
     replay("delete-records");
+}
+
+TEST(transactions_ids)
+{
+    replay("transactions-ids");
+}
+
+TEST(transactions_v1)
+{
+    replay("transactions-v1");
+}
+
+TEST(transactions_v2)
+{
+    replay("transactions-v2");
+}
+
+TEST(transactions_offsets)
+{
+    replay("transactions-offsets");
+}
+
+TEST(transactions_reads)
+{
+    replay("transactions-reads");
+}
+
+TEST(transactions_admin)
+{
+    replay("transactions-admin");
 }
 
 TEST_MAIN()

@@ -77,8 +77,8 @@ static bool matches(const struct filter *f, const struct txn *t)
         wanted |= f->q->producer_id_filters.p[i] == t->now.producer_id;
     if (!wanted || t->now.state == TXN_DEAD || (f->states && !(f->states & 1u << t->now.state)))
         return false;
-    /* only what runs has a duration */
-    if (f->q->duration_filter >= 0 && (t->now.start_ms < 0 || f->now_ms - t->now.start_ms <= f->q->duration_filter))
+    /* what was never begun has, as in Kafka, lasted for ever */
+    if (f->q->duration_filter >= 0 && f->now_ms - t->now.start_ms <= f->q->duration_filter)
         return false;
     return !f->pattern || pcre2_match(f->pattern, (PCRE2_SPTR)t->id.p, t->id.n, 0, 0, f->match, NULL) >= 0;
 }

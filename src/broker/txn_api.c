@@ -143,10 +143,7 @@ static void verify(struct request *rq, struct adding *x)
     for (int32_t i = 0; i < x->ntopics; i++)
         for (int32_t k = 0; k < x->results[i].results_by_partition.n; k++) {
             struct kafka_add_partitions_to_txn_partition_result *p = &x->results[i].results_by_partition.p[k];
-            int16_t code = txn_verify(rq->b, &x->who, x->results[i].name, p->partition_index);
-            if (code == KAFKA_E_TRANSACTION_ABORTABLE && rq->version < 5)
-                code = KAFKA_E_INVALID_TXN_STATE;
-            p->partition_error_code = code;
+            p->partition_error_code = txn_verify(rq->b, &x->who, x->results[i].name, p->partition_index);
         }
 }
 

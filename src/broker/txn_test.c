@@ -361,6 +361,49 @@ TEST(offsets_count_when_their_transaction_commits)
     stop();
 }
 
+static int16_t delete_group(struct broker_conn *c, const char *group)
+{
+    struct kafka_delete_groups_request *q = KAFKA_NEW(arena, delete_groups_request);
+    struct str name = str_of(group);
+    const struct kafka_delete_groups_response *r;
+
+    q->groups_names.p = &name, q->groups_names.n = 1;
+    r = ask(c, KAFKA_delete_groups, 2, q);
+    return r->results.p[0].error_code;
+}
+
+/* A tombstone behind pending offsets takes them out of the transaction, in memory and when the log is read again. */
+TEST(a_deleted_groups_pending_offsets_do_not_come_back)
+{
+    for (int restart = 0; restart < 2; restart++) {
+        struct broker_conn *c;
+        struct me m;
+        int16_t code;
+
+        start(0);
+        make_topic("t", 1);
+        c = dial("h");
+        EXPECT_INT(init(&m, c, "id", -1, -1), 0);
+        EXPECT_INT(commit_offset(&m, "g", 7, 5), 0);
+        EXPECT_INT(commit_offset(&m, "other", 8, 5), 0);
+        EXPECT_INT(delete_group(c, "g"), 0);
+        EXPECT_INT(delete_group(c, "g"), KAFKA_E_GROUP_ID_NOT_FOUND);
+        if (restart) {
+            broker_conn_close(c);
+            close_broker();
+            open_broker(0);
+            m.conn = c = dial("h");
+        }
+        EXPECT_INT(stable_offset(c, "g", &code), -1);
+        EXPECT_INT(code, 0);
+        EXPECT_INT(end(&m, true, 5), 0);
+        EXPECT_INT(stable_offset(c, "g", &code), -1);
+        EXPECT_INT(stable_offset(c, "other", &code), 8);
+        broker_conn_close(c);
+        stop();
+    }
+}
+
 /* -- the server's own producers ------------------------------------------------------------------------------------------- */
 
 static enum err append(struct broker_producer *p, int32_t partition, const char *value, struct fault *f)
