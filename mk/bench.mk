@@ -1,11 +1,11 @@
-# make bench N=10000000 RUNS=3 ONLY=start,launch,latency,q1 [README=1: put it into README.md]: bench/run.py says what is measured and prints the table.
+# make bench N=10000000 RUNS=3 ONLY=start,launch,latency,q1,q2,q3,cores [README=1: put it into README.md]: bench/run.py says what is measured and prints the table.
 N ?= 10000000
 RUNS ?= 3
-ONLY ?= start,launch,latency,q1
-BENCH_BIN := build/bench/gen build/bench/latency build/bench/yardstick
-build/bench/yardstick: bench/yardstick.c | build/.deps-test
+ONLY ?= start,launch,latency,q1,q2,q3,cores
+BENCH_BIN := build/bench/gen build/bench/latency $(foreach q,1 2 3,build/bench/yardstick-q$(q))
+build/bench/yardstick-q%: bench/yardstick.c bench/yardstick.h | build/.deps-test
 	@mkdir -p $(@D)
-	$(CC) -std=gnu17 -D_GNU_SOURCE -O3 -march=native -Wall -Wextra -Werror -o $@ $<
+	$(CC) -std=gnu17 -D_GNU_SOURCE -O3 -march=native -DQ=$* -Wall -Wextra -Werror -o $@ $<
 build/bench/%: bench/%.c | build/.deps-test
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -pthread -Wall -Wextra -Werror -o $@ $< -lrdkafka
