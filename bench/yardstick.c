@@ -79,7 +79,6 @@ static struct group *find(const uint8_t *p, size_t n) {
     }
 }
 
-
 /* The group of a JSON document's content; false: it is no object. */
 #define DOCUMENT(other_)                                                                                               \
     static uint8_t plain[KEY_MAX + PAD];                                                                               \
@@ -87,7 +86,9 @@ static struct group *find(const uint8_t *p, size_t n) {
     const uint8_t *at = space(p), *end = p + n;                                                                        \
     bool ok = *at == '{' && (at = object(at, end, 0, &content, &other_)) && at <= end && space(at) >= end;             \
     if (!ok || content.kind != '"') content = (struct value){.kind = 'n'};                                             \
-    if (content.escaped && content.n <= KEY_MAX) content = (struct value){.p = plain, .n = unescape(&content, plain)}
+    if (content.escaped && content.n <= KEY_MAX) content = (struct value) {                                            \
+            .p = plain, .n = unescape(&content, plain)                                                                 \
+        }
 
 #if Q == 1
 static inline void event(const uint8_t *p, size_t n) {
@@ -114,7 +115,7 @@ static struct slice {
     int64_t start;
     struct group *table;
     size_t cap, groups;
-} *slices;
+} * slices;
 static size_t nslices, slice, total;
 static int64_t max_us, watermark_us;
 
@@ -125,7 +126,8 @@ static inline bool timestamp(const uint8_t *p, size_t n, int64_t *us) {
     for (int i = 0; i < 19; i++)
         if (FORM[i] == '0' ? (uint8_t)(p[i] - '0') > 9 : p[i] != FORM[i]) return false;
 #define TWO(i) ((p[i] - '0') * 10 + (p[(i) + 1] - '0'))
-    int64_t y = TWO(0) * 100 + TWO(2), m = TWO(5), d = TWO(8), h = TWO(11), min = TWO(14), s = TWO(17), f = 0, scale = 100000;
+    int64_t y = TWO(0) * 100 + TWO(2), m = TWO(5), d = TWO(8), h = TWO(11), min = TWO(14), s = TWO(17), f = 0,
+            scale = 100000;
     static const uint8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     if (m < 1 || m > 12 || d < 1 || h > 23 || min > 59 || s > 59) return false;
     if (d > days[m - 1] + (m == 2 && y % 4 == 0 && (y % 100 != 0 || y % 400 == 0))) return false;
@@ -187,8 +189,9 @@ static int64_t out_offset, now_ms;
 static int out_fd;
 
 static inline bool contains(const uint8_t *p, size_t n, const char *word, size_t w) {
-    const __m256i first = _mm256_set1_epi8(word[1]), last = _mm256_set1_epi8(word[w - 1]); /* word[0] is a quote: common */
-    for (size_t i = 0; i + w <= n; i += 32) {                                              /* PAD bytes may be read behind */
+    const __m256i first = _mm256_set1_epi8(word[1]),
+                  last = _mm256_set1_epi8(word[w - 1]); /* word[0] is a quote: common */
+    for (size_t i = 0; i + w <= n; i += 32) {           /* PAD bytes may be read behind */
         unsigned hit = (unsigned)_mm256_movemask_epi8(
             _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(p + i + 1)), first),
                              _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(p + i + w - 1)), last)));

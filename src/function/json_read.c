@@ -2,34 +2,7 @@
 #include "wire/json.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-enum { PREDICT = 64 };
-
-struct json_schema {
-    const struct type *type;
-    struct json_options options;
-    bool *wanted;
-    int corrupt;                                                 /* field number of the corrupt record column, or -1 */
-    const struct time_pattern *date, *timestamp, *timestamp_ntz; /* NULL: as CAST reads */
-};
-
-/* A value's outcome. PARTIAL: usable, but something inside was of the wrong type. */
-enum outcome { VALUE_OK, VALUE_PARTIAL, VALUE_WRONG };
-
-struct prediction {
-    struct str key; /* the quoted name with its colon, as the record before had it */
-    int field;
-};
-
-struct reader {
-    const struct json_schema *schema;
-    struct arena *arena;
-    const struct zone *zone;
-    struct prediction predict[PREDICT];
-    int npredict;
-};
 
 static enum err compile(struct arena *a, struct str format, const struct time_pattern **out, struct fault *f)
 {
@@ -101,7 +74,7 @@ static void prepare(struct column *c, uint32_t n, struct arena *a)
             prepare(&c->children[i], n, a);
 }
 
-static enum outcome read_value(struct reader *r, struct json *j, struct column *out, uint32_t row);
+static enum json_outcome read_value(struct json_reader *r, struct json *j, struct column *out, uint32_t row);
 
 /* -- scalars ---------------------------------------------------------------------------------------------------------- */
 static bool is_number_start(char c)
@@ -110,13 +83,13 @@ static bool is_number_start(char c)
 }
 
 /* A value of another kind: pass over it, checking it. */
-static enum outcome wrong(struct json *j)
+static enum json_outcome wrong(struct json *j)
 {
     json_skip(j, NULL);
     return VALUE_WRONG;
 }
 
-static enum outcome read_boolean(struct json *j, struct column *out, uint32_t row)
+static enum json_outcome read_boolean(struct json *j, struct column *out, uint32_t row)
 {
     char c = json_peek(j);
     if (c != 't' && c != 'f')
@@ -127,7 +100,7 @@ static enum outcome read_boolean(struct json *j, struct column *out, uint32_t ro
     return VALUE_OK;
 }
 
-static enum outcome read_integer(struct json *j, struct column *out, uint32_t row)
+static enum json_outcome read_integer(struct json *j, struct column *out, uint32_t row)
 {
     struct str text;
     bool integer;
@@ -169,7 +142,7 @@ static bool odd_double(struct str s, double *v)
     return false;
 }
 
-static enum outcome read_double(struct reader *r, struct json *j, struct column *out, uint32_t row)
+static enum json_outcome read_double(struct json_reader *r, struct json *j, struct column *out, uint32_t row)
 {
     struct str text;
     bool integer;
@@ -240,7 +213,7 @@ void json_copy(struct json *j, struct arena *a, struct buf *b)
 }
 
 /* Any JSON value into a STRING field: strings as they are, the rest as compact JSON. */
-static enum outcome read_string(struct reader *r, struct json *j, struct column *out, uint32_t row)
+static enum json_outcome read_string(struct json_reader *r, struct json *j, struct column *out, uint32_t row)
 {
     char c = json_peek(j);
     if (c == '"' || c == '\'')
@@ -294,7 +267,7 @@ static bool read_date(const struct json_schema *s, struct str text, int32_t *day
 }
 
 /* Types that are written as strings: date, timestamps, binary, intervals; and decimals, as numbers or strings. */
-static enum outcome read_text(struct reader *r, struct json *j, struct column *out, uint32_t row)
+static enum json_outcome read_text(struct json_reader *r, struct json *j, struct column *out, uint32_t row)
 {
     struct str text;
     bool integer, ok, overflow = false;
@@ -348,11 +321,11 @@ static enum outcome read_text(struct reader *r, struct json *j, struct column *o
 
 /* -- containers -------------------------------------------------------------------------------------------------------- */
 /* A scalar of the wrong type spoils its whole array; a partial struct does not. */
-static enum outcome read_list(struct reader *r, struct json *j, struct column *out, uint32_t row)
+static enum json_outcome read_list(struct json_reader *r, struct json *j, struct column *out, uint32_t row)
 {
     bool map = out->type->id == TYPE_MAP;
     char close = map ? '}' : ']';
-    enum outcome worst = VALUE_OK;
+    enum json_outcome worst = VALUE_OK;
     if (json_peek(j) != (map ? '{' : '['))
         return wrong(j);
     (void)(map ? json_object(j) : json_array(j));
@@ -367,7 +340,7 @@ static enum outcome read_list(struct reader *r, struct json *j, struct column *o
             set_valid(&out->children[0], used);
             json_key(j, r->arena, &out->children[0].data.str[used]);
         }
-        enum outcome o = read_value(r, j, values, used);
+        enum json_outcome o = read_value(r, j, values, used);
         worst = o > worst ? o : worst;
         used++;
     }
@@ -377,7 +350,7 @@ static enum outcome read_list(struct reader *r, struct json *j, struct column *o
     return worst;
 }
 
-static int find_field(const struct type *t, struct str name)
+int json_find_field(const struct type *t, struct str name)
 {
     for (int i = 0; i < t->nfields; i++)
         if (str_eq(t->fields[i].name, name))
@@ -385,19 +358,18 @@ static int find_field(const struct type *t, struct str name)
     return -1;
 }
 
-/* A field's value; of the wrong type it becomes NULL, and the object is partial. */
-static enum outcome read_field(struct reader *r, struct json *j, struct column *c, uint32_t row)
+enum json_outcome json_read_field(struct json_reader *r, struct json *j, struct column *c, uint32_t row)
 {
-    enum outcome o = read_value(r, j, c, row);
+    enum json_outcome o = read_value(r, j, c, row);
     if (o != VALUE_WRONG)
         return o;
     set_null(c, row);
     return VALUE_PARTIAL;
 }
 
-static enum outcome read_struct(struct reader *r, struct json *j, struct column *out, uint32_t row)
+static enum json_outcome read_struct(struct json_reader *r, struct json *j, struct column *out, uint32_t row)
 {
-    enum outcome worst = VALUE_OK;
+    enum json_outcome worst = VALUE_OK;
     struct str name;
     if (json_peek(j) != '{')
         return wrong(j);
@@ -407,18 +379,18 @@ static enum outcome read_struct(struct reader *r, struct json *j, struct column 
     while (json_more(j, '}')) {
         if (!json_key(j, r->arena, &name))
             break;
-        int field = find_field(out->type, name);
-        enum outcome o = VALUE_OK;
+        int field = json_find_field(out->type, name);
+        enum json_outcome o = VALUE_OK;
         if (field < 0)
             json_skip(j, NULL);
         else
-            o = read_field(r, j, &out->children[field], row);
+            o = json_read_field(r, j, &out->children[field], row);
         worst = o > worst ? o : worst;
     }
     return worst;
 }
 
-static enum outcome read_value(struct reader *r, struct json *j, struct column *out, uint32_t row)
+static enum json_outcome read_value(struct json_reader *r, struct json *j, struct column *out, uint32_t row)
 {
     if (json_peek(j) == 'n') {
         json_word(j, "null");
@@ -449,52 +421,10 @@ static enum outcome read_value(struct reader *r, struct json *j, struct column *
     }
 }
 
-/* -- the root object ---------------------------------------------------------------------------------------------------- */
-/* The k-th key of the record: as predicted, or read, looked up and remembered. -1: not wanted. */
-static inline int root_key(struct reader *r, struct json *j, int k)
-{
-    const struct prediction *guess = k < r->npredict ? &r->predict[k] : NULL;
-    if (guess && (size_t)(j->end - j->p) > guess->key.n && !memcmp(j->p, guess->key.p, guess->key.n)) {
-        j->p += guess->key.n;
-        return guess->field;
-    }
-    struct str name;
-    const char *from = j->p;
-    if (!json_key(j, r->arena, &name))
-        return -1;
-    const struct json_schema *s = r->schema;
-    int field = find_field(s->type, name);
-    if (field >= 0 && !s->wanted[field])
-        field = -1;
-    if (k < PREDICT) {
-        r->predict[k] = (struct prediction){str_make(from, (size_t)(j->p - from)), field};
-        if (k >= r->npredict)
-            r->npredict = k + 1; /* keys come in order: there is no gap */
-    }
-    return field;
-}
-
-static enum outcome read_root_object(struct reader *r, struct json *j, struct column *out, uint32_t row)
-{
-    enum outcome worst = VALUE_OK;
-    json_object(j);
-    for (int k = 0; json_more(j, '}'); k++) {
-        json_ws(j);
-        int field = root_key(r, j, k);
-        if (j->bad)
-            break;
-        enum outcome o = VALUE_OK;
-        if (field < 0)
-            json_skip(j, NULL);
-        else
-            o = read_field(r, j, &out->children[field], row);
-        worst = o > worst ? o : worst;
-    }
-    return j->bad ? VALUE_WRONG : worst;
-}
-
+/* -- the root ---------------------------------------------------------------------------------------------------- */
 /* The root: *is_null when the text is empty. An array of structs takes a lone object too; a struct takes no array. */
-static enum outcome read_root(struct reader *r, struct json *j, struct column *out, uint32_t row, bool *is_null)
+static enum json_outcome read_root(struct json_reader *r, struct json *j, struct column *out, uint32_t row,
+                                   bool *is_null)
 {
     char c = json_peek(j);
     *is_null = !c;
@@ -504,14 +434,14 @@ static enum outcome read_root(struct reader *r, struct json *j, struct column *o
         uint32_t at = out->data.offsets[row];
         column_grow(&out->children[0], at + 1, r->arena);
         out->data.offsets[row + 1] = at + 1;
-        enum outcome o = read_value(r, j, &out->children[0], at);
+        enum json_outcome o = read_value(r, j, &out->children[0], at);
         return j->bad ? VALUE_WRONG : o;
     }
     if (out->type->id != TYPE_STRUCT) {
-        enum outcome o = c == 'n' ? VALUE_WRONG : read_value(r, j, out, row);
+        enum json_outcome o = c == 'n' ? VALUE_WRONG : read_value(r, j, out, row);
         return j->bad ? VALUE_WRONG : o;
     }
-    return c == '{' ? read_root_object(r, j, out, row) : VALUE_WRONG;
+    return c == '{' ? json_read_root(r, j, out, row) : VALUE_WRONG;
 }
 
 /* FAILFAST: Spark names the record by the row it made of it. */
@@ -547,14 +477,14 @@ static void root_null(const struct json_schema *s, struct column *out, uint32_t 
                 set_null(&out->children[i], row);
 }
 
-static enum err read_row(struct reader *r, struct eval *ev, const uint8_t *active, struct str text, struct column *out,
-                         uint32_t row)
+static enum err read_row(struct json_reader *r, struct eval *ev, const uint8_t *active, struct str text,
+                         struct column *out, uint32_t row)
 {
     const struct json_schema *s = r->schema;
     bool root_struct = out->type->id == TYPE_STRUCT, is_null;
     struct json j = json_of(text, true);
     set_valid(out, row);
-    enum outcome o = read_root(r, &j, out, row, &is_null);
+    enum json_outcome o = read_root(r, &j, out, row, &is_null);
     if (is_null || (o == VALUE_WRONG && !root_struct))
         root_null(s, out, row, true);
     else if (o == VALUE_WRONG)
@@ -595,10 +525,11 @@ enum err json_read(const struct json_schema *s, const struct column *in, struct 
 {
     struct column flat;
     column_flatten(&flat, in, ev->arena);
-    struct reader *r = ARENA_NEW(ev->arena, struct reader);
+    struct json_reader *r = ARENA_NEW(ev->arena, struct json_reader);
     r->schema = s;
     r->arena = ev->arena;
     r->zone = ev->zone;
+    r->first_key = UINT8_MAX;
     alloc_out(s, out, n, ev->arena);
     for (uint32_t i = 0; i < n; i++) {
         if (!col_valid(&flat, i)) {

@@ -184,12 +184,76 @@ static bool read_timestamp(struct str s, struct date_parts *d, struct time_parts
     return parts == 3 && (take(&s, ' ') || take(&s, 'T')) && read_time(&s, t);
 }
 
+/*
+ * Eight characters at a time: `form` has a '0' where a digit must be, else the character itself. XOR leaves digits as 0..9
+ * and equal characters as 0; `room`, added, carries what is larger than that into a byte's top bit.
+ */
+static inline uint64_t eight(const char *p, uint64_t form)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return le64toh(v) ^ form;
+}
+
+static inline uint64_t misfits(uint64_t x, uint64_t room)
+{
+    return ((x + room) | x) & UINT64_C(0x8080808080808080);
+}
+
+/* Every byte becomes ten times itself plus the one behind it: a number of two digits where they begin. */
+static inline uint64_t pairs(uint64_t x)
+{
+    return x * 10 + (x >> 8);
+}
+
+/* ".5", ".123456789": the micros of a fraction of up to 9 digits. */
+static bool fraction_us(const char *p, size_t n, int64_t *us)
+{
+    static const int32_t SCALE[] = {0, 100000, 10000, 1000, 100, 10, 1};
+    int64_t v = 0;
+    if (n < 2 || n > 10 || *p != '.')
+        return false;
+    for (size_t i = 1; i < n; i++) {
+        unsigned digit = (unsigned char)(p[i] - '0');
+        if (digit > 9)
+            return false;
+        v = i <= 6 ? v * 10 + digit : v;
+    }
+    *us = v * SCALE[n - 1 < 6 ? n - 1 : 6];
+    return true;
+}
+
+bool timestamp_utc(struct str s, int64_t *us)
+{
+    if (s.n < 20 || s.p[s.n - 1] != 'Z')
+        return false;
+    uint64_t a = eight(s.p, UINT64_C(0x2d30302d30303030));     /* 0000-00- */
+    uint64_t b = eight(s.p + 8, UINT64_C(0x30303a3030543030)); /* 00T00:00 */
+    if (misfits(a, UINT64_C(0x7f76767f76767676)) | misfits(b, UINT64_C(0x76767f76767f7676)))
+        return false;
+    uint64_t p = pairs(a), q = pairs(b);
+    int64_t year = (int64_t)(p & 0xff) * 100 + (int64_t)(p >> 16 & 0xff), fraction = 0;
+    unsigned month = p >> 40 & 0xff, day = q & 0xff, hour = q >> 24 & 0xff, minute = q >> 48 & 0xff;
+    unsigned tens = (unsigned char)(s.p[17] - '0'), ones = (unsigned char)(s.p[18] - '0'), second = tens * 10 + ones;
+    if (s.p[16] != ':' || tens > 5 || ones > 9 || month - 1 > 11 || day - 1 > 30 || hour > 23 || minute > 59)
+        return false;
+    if (day > 28 && (int)day > days_in_month(year, (int)month))
+        return false;
+    if (s.n > 20 && !fraction_us(s.p + 19, s.n - 20, &fraction))
+        return false;
+    int64_t days = days_from_civil(year, (int)month, (int)day);
+    *us = days * US_PER_DAY + ((hour * 60 + minute) * 60 + second) * US_PER_SECOND + fraction;
+    return true;
+}
+
 bool text_to_timestamp_now(struct str s, const struct zone *z, int64_t now_us, int64_t *us)
 {
     struct date_parts d;
     struct time_parts t;
     bool time_only;
     int64_t local;
+    if (timestamp_utc(s, us))
+        return true;
     if (!read_timestamp(s, &d, &t, &time_only))
         return false;
     if (t.zone.n && !(z = zone_find(t.zone, NULL)))

@@ -47,6 +47,8 @@ const char *zone_abbreviation(const struct zone *z, int64_t us, bool full);
  * takes its date from now_us. */
 bool text_to_date(struct str s, int32_t *days);
 bool text_to_timestamp(struct str s, const struct zone *z, int64_t *us);
+/* The form that programs write, yyyy-mm-ddThh:mm:ss[.fraction]Z, read a word at a time; false: any other, or not valid. */
+bool timestamp_utc(struct str s, int64_t *us);
 bool text_to_timestamp_now(struct str s, const struct zone *z, int64_t now_us, int64_t *us);
 bool text_to_timestamp_ntz(struct str s, int64_t *us);
 void date_text(struct buf *out, int32_t days);                          /* 2001-02-03 */

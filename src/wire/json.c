@@ -2,9 +2,6 @@
 
 #include <locale.h>
 #include <stdlib.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 bool json_fail(struct json *j)
 {
@@ -26,22 +23,7 @@ const char *json_scan_string_portable(const char *p, const char *end, char q, bo
 
 const char *json_scan_string(const char *p, const char *end, char q, bool *high)
 {
-#ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8(q), slash = _mm_set1_epi8('\\'), space = _mm_set1_epi8(0x1f);
-    for (; end - p >= 16; p += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i stop = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)),
-                                    _mm_cmpeq_epi8(_mm_min_epu8(v, space), v)); /* v <= 0x1f */
-        unsigned hit = (unsigned)_mm_movemask_epi8(stop), top = (unsigned)_mm_movemask_epi8(v);
-        if (hit) {
-            unsigned at = (unsigned)__builtin_ctz(hit);
-            *high |= (top & ((1u << at) - 1)) != 0;
-            return p + at;
-        }
-        *high |= top != 0;
-    }
-#endif
-    return json_scan_string_portable(p, end, q, high);
+    return json_scan_inside(p, p, end, q, high);
 }
 
 /* -- UTF-8 ------------------------------------------------------------------------------------------------------------ */

@@ -81,5 +81,47 @@ bool utf8_valid(struct str s);
  */
 const char *json_scan_string(const char *p, const char *end, char q, bool *high);
 const char *json_scan_string_portable(const char *p, const char *end, char q, bool *high);
+/* The same inside a document that begins at `doc`: the last bytes are looked at in a load that ends with the document. */
+static inline const char *json_scan_inside(const char *doc, const char *p, const char *end, char q, bool *high);
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+/* Of the 16 bytes at p: where a quote, backslash or control character is; *top: where a byte >= 0x80 is. */
+static inline unsigned json_stops_(const char *p, char q, unsigned *top)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i stop =
+        _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8(q)), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))),
+                     _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v)); /* v <= 0x1f */
+    *top = (unsigned)_mm_movemask_epi8(v);
+    return (unsigned)_mm_movemask_epi8(stop);
+}
+
+static inline const char *json_scan_inside(const char *doc, const char *p, const char *end, char q, bool *high)
+{
+    unsigned top, hit;
+    for (; end - p >= 16; p += 16) {
+        hit = json_stops_(p, q, &top);
+        if (hit) {
+            *high |= (top & ((hit & -hit) - 1)) != 0;
+            return p + __builtin_ctz(hit);
+        }
+        *high |= top != 0;
+    }
+    if (end - doc < 16)
+        return json_scan_string_portable(p, end, q, high);
+    unsigned seen = 16 - (unsigned)(end - p); /* of the last 16 bytes */
+    hit = json_stops_(end - 16, q, &top) >> seen << seen;
+    top = top >> seen << seen;
+    *high |= (hit ? top & ((hit & -hit) - 1) : top) != 0;
+    return hit ? end - 16 + __builtin_ctz(hit) : end;
+}
+#else
+static inline const char *json_scan_inside(const char *doc, const char *p, const char *end, char q, bool *high)
+{
+    (void)doc;
+    return json_scan_string_portable(p, end, q, high);
+}
+#endif
 
 #endif

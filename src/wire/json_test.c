@@ -81,6 +81,9 @@ TEST(scan_twins_agree)
         const char *p = (const char *)text + from, *e = p + n;
         EXPECT(json_scan_string(p, e, '"', &h1) == json_scan_string_portable(p, e, '"', &h2));
         EXPECT(h1 == h2);
+        h1 = h2 = false;
+        EXPECT(json_scan_inside((const char *)text, p, e, '"', &h1) == json_scan_string_portable(p, e, '"', &h2));
+        EXPECT(h1 == h2);
     }
 }
 
