@@ -20,3 +20,7 @@ bench: all build/venv/.ok $(BENCH_BIN)
 build/bench/logfill: $(B)/bench/logfill.o $(B)/libpenstock.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# make bench-overload: an honest client's p99 while others attack, in 256 MiB.
+bench-overload: all build/venv/.ok
+	@build/venv/bin/python bench/overload.py
+.PHONY: bench-overload

@@ -30,13 +30,15 @@ class Server:
     def pid(self):
         return self.process.pid
 
-    def start(self, *flags):
-        """Starts it and waits for its `ready` line; the same ports and directory on every start."""
+    def start(self, *flags, cgroup=None):
+        """Starts it and waits for its `ready` line; the same ports and directory on every start. cgroup: the file that
+        makes the process a member."""
         program = os.environ.get("PENSTOCK", os.path.join(ROOT, "build/penstock"))
         command = [program, "serve", "--data", self.data, "--kafka-listen", self.kafka, "--connect-listen", self.connect]
         command += ["--http-listen", self.http, *flags]
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log,
+                                            preexec_fn=cgroup and (lambda: cgroup.write_text(str(os.getpid()))))
         end = time.monotonic() + READY_SECONDS
         line = b""
         while not line.startswith(b"ready"):
@@ -85,13 +87,13 @@ def free_ports(count):
 
 
 @contextlib.contextmanager
-def running(*flags):
+def running(*flags, cgroup=None):
     base = tempfile.mkdtemp(prefix="penstock-test-")
     data = os.path.join(base, "data")
     os.mkdir(data)
     server = Server(data)
     try:
-        yield server.start(*flags)
+        yield server.start(*flags, cgroup=cgroup)
         server.stop()
     finally:
         if server.process is not None:

@@ -19,13 +19,30 @@ struct arena {
     size_t used;        /* of head */
     size_t held;        /* sum of block capacities */
     size_t limit;
+    enum budget budget;
 };
 
 struct arena *arena_new(size_t limit_bytes)
 {
     struct arena *a = memory_must(calloc(1, sizeof *a), "an arena");
     a->limit = limit_bytes;
+    a->budget = BUDGET_NONE;
     return a;
+}
+
+struct arena *arena_new_charged(size_t limit_bytes, enum budget budget)
+{
+    struct arena *a = arena_new(limit_bytes);
+    a->budget = budget;
+    return a;
+}
+
+/* `held` becomes `now`; blocks went. */
+static void shrink(struct arena *a, size_t now)
+{
+    if (a->budget != BUDGET_NONE)
+        budget_give(a->budget, a->held - now);
+    a->held = now;
 }
 
 void arena_free(struct arena *a)
@@ -36,6 +53,7 @@ void arena_free(struct arena *a)
         next = b->next;
         free(b);
     }
+    shrink(a, 0);
     free(a);
 }
 
@@ -55,7 +73,7 @@ void arena_reset(struct arena *a)
         keep->next = NULL;
     a->head = keep;
     a->used = 0;
-    a->held = keep ? keep->cap : 0;
+    shrink(a, keep ? keep->cap : 0);
 }
 
 size_t arena_bytes(const struct arena *a)
@@ -63,21 +81,37 @@ size_t arena_bytes(const struct arena *a)
     return a->held;
 }
 
-static struct block *grow(struct arena *a, size_t need)
+/* Whether `cap` more may be held; charges it. */
+static bool charge(struct arena *a, size_t cap, bool whatever)
+{
+    bool over = a->limit && (a->held > a->limit || cap > a->limit - a->held);
+    if (over && !whatever)
+        return false;
+    if (a->budget == BUDGET_NONE)
+        return true;
+    if (whatever)
+        budget_force(a->budget, cap);
+    return whatever || budget_take(a->budget, cap);
+}
+
+static struct block *grow(struct arena *a, size_t need, bool whatever)
 {
     size_t cap = a->head ? a->head->cap * 2 : BLOCK_MIN;
     if (cap > BLOCK_MAX)
         cap = BLOCK_MAX;
     if (cap < need)
         cap = need;
-    if (a->limit && (a->held > a->limit || cap > a->limit - a->held)) {
+    bool room = charge(a, cap, false);
+    if (!room) {
         cap = need; /* near the limit: take only what is asked */
-        if (a->held > a->limit || cap > a->limit - a->held)
-            return NULL;
+        room = charge(a, cap, whatever);
     }
-    struct block *b = malloc(sizeof *b + cap);
-    if (!b)
+    struct block *b = room ? malloc(sizeof *b + cap) : NULL;
+    if (!b) {
+        if (room && a->budget != BUDGET_NONE)
+            budget_give(a->budget, cap);
         return NULL;
+    }
     b->cap = cap;
     b->next = a->head;
     a->head = b;
@@ -86,25 +120,30 @@ static struct block *grow(struct arena *a, size_t need)
     return b;
 }
 
-void *arena_try(struct arena *a, size_t size)
+static void *take(struct arena *a, size_t size, bool whatever)
 {
     if (size > SIZE_MAX / 2)
         return NULL;
     size = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     if (!a->head || size > a->head->cap - a->used)
-        if (!grow(a, size))
+        if (!grow(a, size, whatever))
             return NULL;
     void *p = a->head->data + a->used;
     a->used += size;
     return p;
 }
 
+void *arena_try(struct arena *a, size_t size)
+{
+    return take(a, size, false);
+}
+
 void *arena_alloc(struct arena *a, size_t size)
 {
-    void *p = arena_try(a, size);
+    void *p = take(a, size, true);
     if (!p) {
         char what[96];
-        snprintf(what, sizeof what, "%zu bytes of an arena that holds %zu of at most %zu", size, a->held, a->limit);
+        snprintf(what, sizeof what, "%zu bytes of an arena that holds %zu", size, a->held);
         memory_out(what);
     }
     return memset(p, 0, size);

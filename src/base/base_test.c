@@ -74,4 +74,35 @@ TEST(fault_expands_parameters)
     EXPECT_STR(str_of(fault_param_name(&f, 1)), "detail");
 }
 
+TEST(a_share_keeps_its_last_quarter_for_small_pieces)
+{
+    budget_start(4 << 20);
+    EXPECT_INT(budget_size(BUDGET_INPUT), 1 << 20);
+    EXPECT(budget_take(BUDGET_INPUT, 768 << 10));
+    EXPECT(budget_short(BUDGET_INPUT));
+    EXPECT(!budget_take(BUDGET_INPUT, BUDGET_SMALL + 1));
+    EXPECT(budget_take(BUDGET_INPUT, BUDGET_SMALL));
+    budget_force(BUDGET_INPUT, 1 << 20); /* overdrawn */
+    EXPECT_INT(budget_left(BUDGET_INPUT), 0);
+    EXPECT(!budget_take(BUDGET_INPUT, 1));
+    budget_give(BUDGET_INPUT, (768 << 10) + BUDGET_SMALL + (1 << 20));
+    EXPECT_INT(budget_left(BUDGET_INPUT), 1 << 20);
+    EXPECT(!budget_take(BUDGET_INPUT, SIZE_MAX));
+    EXPECT_INT(budget_left(BUDGET_INPUT), 1 << 20);
+}
+
+TEST(a_charged_arena_gives_back_what_it_took)
+{
+    budget_start(4 << 20);
+    struct arena *a = arena_new_charged(0, BUDGET_INPUT);
+    EXPECT(arena_try(a, 500 << 10) != NULL);
+    EXPECT(arena_try(a, 500 << 10) == NULL);
+    EXPECT(arena_alloc(a, 500 << 10) != NULL); /* what follows from what was let in is had all the same */
+    EXPECT_INT(budget_left(BUDGET_INPUT), (1 << 20) - arena_bytes(a));
+    arena_reset(a);
+    EXPECT_INT(budget_left(BUDGET_INPUT), (1 << 20) - arena_bytes(a));
+    arena_free(a);
+    EXPECT_INT(budget_left(BUDGET_INPUT), 1 << 20);
+}
+
 TEST_MAIN()

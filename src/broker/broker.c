@@ -256,7 +256,7 @@ static struct request *request_new(struct broker_conn *c, void (*respond)(void *
         memory_out("a request");
     *rq = (struct request){.b = c->b, .conn = c, .respond = respond, .arg = arg};
     atomic_fetch_add(&c->refs, 1);
-    rq->in = arena_new(LIMIT_DECODED_BYTES);
+    rq->in = arena_new_charged(LIMIT_DECODED_BYTES, BUDGET_INPUT);
     rq->arena = arena_new(0);
     atomic_fetch_add(&c->b->requests, 1);
     atomic_fetch_add(&c->b->live_requests, 1);

@@ -181,6 +181,13 @@ static bool read_all(struct fetch *f, size_t *bytes, bool *settled)
     *bytes = 0;
     *settled = false;
     room = room < LIMIT_FETCH_BYTES ? room : LIMIT_FETCH_BYTES;
+    if (budget_short(
+            BUDGET_OUTPUT)) { /* answers that nobody reads fill the memory: small ones now, none at the end of it */
+        size_t some = budget_left(BUDGET_OUTPUT) / 64;
+
+        room = room < some ? room : some;
+        first = some >= BUDGET_SMALL;
+    }
     for (size_t i = 0; i < f->plan.nparts; i++) {
         struct fetch_part *p = &f->plan.parts[i];
 

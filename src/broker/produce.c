@@ -36,7 +36,7 @@ static void produce_done(struct produce *op)
             request_silent(op->rq);
         return;
     }
-    if (log_pending_bytes(op->rq->b->log) > THROTTLE_FROM_BYTES)
+    if (log_pending_bytes(op->rq->b->log) > THROTTLE_FROM_BYTES && r->throttle_time_ms < THROTTLE_MS)
         r->throttle_time_ms = THROTTLE_MS;
     request_reply_slices(op->rq, r, NULL, r->throttle_time_ms);
 }
@@ -217,6 +217,8 @@ static void produce_one(struct produce *op, struct str topic, const struct kafka
     if (status != LOG_OK || q->acks == 0) {
         if (status != LOG_OK) {
             fill(rq->arena, out, status, &result);
+            if (op->response->throttle_time_ms < result.wait_ms)
+                op->response->throttle_time_ms = result.wait_ms;
             if (status != LOG_CORRUPT_MESSAGE && status != LOG_MESSAGE_TOO_LARGE &&
                 !slot->refused) /* as Kafka tells it */
                 out->log_start_offset = log_partition_offsets(p).log_start;

@@ -1,4 +1,5 @@
 #include "cli/server.h"
+#include "base/budget.h"
 #include "log/log.h"
 #include "os/net.h"
 #include "os/os.h"
@@ -13,6 +14,7 @@
 enum { LOOPS_MAX = 64 };
 
 struct server {
+    uint64_t memory_bytes; /* --memory */
     struct log *log;
     struct loop *loops[LOOPS_MAX];
     int nloops;
@@ -178,6 +180,8 @@ static enum err start_engine(struct server *s, struct fault *f)
     s->source = (struct source_env){.log = s->log, .is_ours = is_ours, .auto_create = auto_create, .arg = s};
     enum err e = query_manager_new(&s->source, &s->queries, f);
     struct connect_options o = {.queries = s->queries, .source = &s->source};
+    o.process_bytes = s->memory_bytes;
+    o.memory_bytes = s->memory_bytes / 4 < (1 << 30) ? s->memory_bytes / 4 : 1 << 30;
     return e ? e : connect_start(&s->connect, &o, f);
 }
 
@@ -232,6 +236,9 @@ enum err server_start(struct server **out, const struct config *config, struct f
     if (!s)
         return FAULT(f, ERR_NOMEM, {"what", "server"});
     s->config = config;
+    s->memory_bytes = config->v[CFG_MEMORY].number ? (uint64_t)config->v[CFG_MEMORY].number : os_memory_bytes();
+    budget_start(s->memory_bytes);
+    os_memory_plan(s->memory_bytes);
     enum err e = open_log(s, config, f);
     if (!e)
         e = start_broker(s, config, f);

@@ -1,5 +1,6 @@
 #include "codec/codec.h"
 
+#include "base/budget.h"
 #include "base/memory.h"
 
 #include <lz4frame.h>
@@ -10,6 +11,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+enum { ZSTD_KEPT = 16 << 20, GUESS_RATIO = 16, GUESS_STEP = 8 };
 enum { STEP_BYTES = 64 << 10, XERIAL_HEADER = 16, XERIAL_BLOCK = 32 << 10, POOL = 8 };
 
 static const char *const NAMES[CODEC_COUNT] = {"none", "gzip", "snappy", "lz4", "zstd"};
@@ -302,6 +304,8 @@ static enum err zstd_run(ZSTD_DCtx *d, struct str in, struct sink *s, struct fau
         left = ZSTD_decompressStream(d, &to, &from);
         if (ZSTD_isError(left) && ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
             return nomem(f);
+        if (ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
+            return too_big(f, s->max);
         if (ZSTD_isError(left))
             return damaged(f, CODEC_ZSTD, ZSTD_getErrorName(left));
         enum err e = sink_took(s, to.pos, f);
@@ -313,15 +317,25 @@ static enum err zstd_run(ZSTD_DCtx *d, struct str in, struct sink *s, struct fau
     return ERR_OK;
 }
 
+/* The decoder holds a window beside the output. Data that fits into `max` needs none that is larger than twice that; 4 MiB are
+ * what encoders announce for little data too, 128 MiB the bound of the reference decoder. */
+static int window_log(size_t max)
+{
+    int n = 22;
+    while (n < 27 && (size_t)1 << n < max)
+        n++;
+    return n;
+}
+
 static enum err zstd_unpack(struct str in, struct sink *s, struct fault *f)
 {
     ZSTD_DCtx *d = take(&zstd_in);
     if (!d && !(d = ZSTD_createDCtx()))
         return nomem(f);
-    ZSTD_DCtx_setParameter(d, ZSTD_d_windowLogMax, 27); /* 128 MiB: the bound of the reference decoder */
+    ZSTD_DCtx_setParameter(d, ZSTD_d_windowLogMax, window_log(s->max));
     enum err e = zstd_run(d, in, s, f);
     ZSTD_DCtx_reset(d, ZSTD_reset_session_only);
-    if (!give(&zstd_in, d))
+    if (ZSTD_sizeof_DCtx(d) > ZSTD_KEPT || !give(&zstd_in, d))
         ZSTD_freeDCtx(d);
     return e;
 }
@@ -368,4 +382,31 @@ enum err codec_decompress(int codec, struct str in, size_t max_bytes, struct buf
     struct sink s = {out, out->n, max_bytes < SIZE_MAX / 4 ? max_bytes : SIZE_MAX / 4};
     enum err e = known(codec, in, f);
     return e ? e : CODECS[codec].unpack(in, &s, f);
+}
+
+enum err codec_unpack(int codec, struct str in, size_t max_bytes, struct unpacked *out, struct fault *f)
+{
+    size_t all = budget_size(BUDGET_UNPACKED) / 4 * 3, most = max_bytes < all ? max_bytes : all;
+    size_t want = in.n < most / GUESS_RATIO ? in.n * GUESS_RATIO + STEP_BYTES : most;
+    *out = (struct unpacked){0};
+    for (;;) {
+        want = want < most ? want : most;
+        if (!budget_take(BUDGET_UNPACKED, want))
+            return FAULT(f, ERR_AGAIN, {"what", "memory for compressed batches"});
+        out->held = want;
+        enum err e = codec_decompress(codec, in, want, &out->bytes, f);
+        if (!e)
+            return ERR_OK;
+        codec_unpacked_free(out);
+        if (e != ERR_LIMIT || want == most)
+            return e;
+        want = want < most / GUESS_STEP ? want * GUESS_STEP : most;
+    }
+}
+
+void codec_unpacked_free(struct unpacked *u)
+{
+    buf_free(&u->bytes);
+    budget_give(BUDGET_UNPACKED, u->held);
+    u->held = 0;
 }

@@ -38,4 +38,14 @@ CHECK enum err codec_compress(int codec, struct str in, struct buf *out, struct 
  */
 CHECK enum err codec_decompress(int codec, struct str in, size_t max_bytes, struct buf *out, struct fault *f);
 
+/* What a client compressed, in memory that is counted (base/budget.h): at first as much as honest data needs, more in steps. */
+struct unpacked {
+    struct buf bytes;
+    size_t held; /* of BUDGET_UNPACKED */
+};
+/* ERR_LIMIT: more than max_bytes, or than all that may be unpacked at once. ERR_AGAIN: others hold too much now. On an error
+ * there is nothing to free. */
+CHECK enum err codec_unpack(int codec, struct str in, size_t max_bytes, struct unpacked *out, struct fault *f);
+void codec_unpacked_free(struct unpacked *u);
+
 #endif

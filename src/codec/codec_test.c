@@ -1,3 +1,4 @@
+#include "base/budget.h"
 #include "base/test.h"
 #include "codec/codec.h"
 
@@ -122,7 +123,7 @@ TEST(damage_is_refused)
             buf_clear(&out);
             size_t cut = rnd() % packed.n;
             enum err e = codec_decompress(codec, str_make(packed.p, cut), 1 << 20, &out, NULL);
-            EXPECT(e == ERR_FRAME || (codec == CODEC_SNAPPY && e == ERR_OK && out.n < in.n));
+            EXPECT(e == ERR_FRAME || e == ERR_LIMIT || (codec == CODEC_SNAPPY && e == ERR_OK && out.n < in.n));
             buf_clear(&out);
             size_t at = rnd() % packed.n;
             packed.p[at] ^= (char)(1 << rnd() % 8);
@@ -150,6 +151,31 @@ TEST(bombs)
     buf_free(&out);
     EXPECT(codec_decompress(CODEC_SNAPPY, STR("\xff\xff\xff\x7f\x10hello"), 1 << 30, &out, NULL) == ERR_FRAME);
     EXPECT(out.cap == 0);
+    buf_free(&in);
+    buf_free(&packed);
+}
+
+/* The memory that all clients' batches may have together: a bomb gets no more, and does not keep it. */
+TEST(unpacking_is_counted)
+{
+    struct buf in = {0}, packed = {0};
+    struct unpacked a, b;
+    budget_start(64 << 20); /* of which an eighth, and three quarters of that for one: 6 MiB */
+    fill(&in, 7 << 20, 0);
+    EXPECT(codec_compress(CODEC_ZSTD, buf_view(&in), &packed, NULL) == ERR_OK);
+    EXPECT(codec_unpack(CODEC_ZSTD, buf_view(&packed), 1 << 30, &a, NULL) == ERR_LIMIT);
+    EXPECT_INT(budget_left(BUDGET_UNPACKED), 8 << 20);
+    in.n = 5 << 20;
+    buf_clear(&packed);
+    EXPECT(codec_compress(CODEC_ZSTD, buf_view(&in), &packed, NULL) == ERR_OK);
+    EXPECT(codec_unpack(CODEC_ZSTD, buf_view(&packed), 1 << 20, &a, NULL) == ERR_LIMIT);
+    EXPECT(codec_unpack(CODEC_ZSTD, buf_view(&packed), 1 << 30, &a, NULL) == ERR_OK);
+    EXPECT_INT(a.bytes.n, 5 << 20);
+    EXPECT(codec_unpack(CODEC_ZSTD, buf_view(&packed), 1 << 30, &b, NULL) == ERR_AGAIN);
+    codec_unpacked_free(&a);
+    EXPECT(codec_unpack(CODEC_ZSTD, buf_view(&packed), 1 << 30, &b, NULL) == ERR_OK);
+    codec_unpacked_free(&b);
+    EXPECT_INT(budget_left(BUDGET_UNPACKED), 8 << 20);
     buf_free(&in);
     buf_free(&packed);
 }

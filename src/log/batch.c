@@ -79,15 +79,16 @@ enum err records_begin(struct record_iter *it, const struct batch *b, struct are
     int codec = b->attributes & 7;
     *it = (struct record_iter){b->records, b->count, 0, b};
     if (codec != CODEC_NONE) {
-        struct buf out = {0};
-        enum err e = codec_decompress(codec, b->records, max_bytes, &out, f);
+        struct unpacked u;
+        enum err e = codec_unpack(codec, b->records, max_bytes, &u, f);
+        struct str out = buf_view(&u.bytes);
         char *p = e ? NULL : arena_try(a, out.n ? out.n : 1);
         if (!e && !p)
             e = FAULT(f, ERR_NOMEM, {"what", "a decompressed batch"});
         if (!e && out.n)
             memcpy(p, out.p, out.n);
         it->rest = str_make(p, out.n);
-        buf_free(&out);
+        codec_unpacked_free(&u);
         if (e)
             return e;
     }

@@ -8,7 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { ATTR_AT = 21, MAX_TS_AT = 35 };
+enum { ATTR_AT = 21, MAX_TS_AT = 35, BOMB_WAIT_MS = 2000 };
 
 __attribute__((format(printf, 3, 4))) static enum log_status refuse(struct log_append_result *r, enum log_status status,
                                                                     const char *fmt, ...)
@@ -46,7 +46,7 @@ static enum log_status check_header(const struct partition_conf *c, enum log_ori
 }
 
 /* The records' bytes: in place, or unpacked into `scratch`. */
-static enum log_status open_records(const struct batch *b, struct buf *scratch, struct batch *plain,
+static enum log_status open_records(const struct batch *b, struct unpacked *scratch, struct batch *plain,
                                     struct log_append_result *r)
 {
     *plain = *b;
@@ -54,14 +54,18 @@ static enum log_status open_records(const struct batch *b, struct buf *scratch, 
     if (codec == CODEC_NONE)
         return LOG_OK;
     struct fault f;
-    enum err e = codec_decompress(codec, b->records, LIMIT_UNPACKED_BYTES, scratch, &f);
-    if (e == ERR_LIMIT)
-        return refuse(r, LOG_MESSAGE_TOO_LARGE, "A record batch unpacks to more than %d bytes", LIMIT_UNPACKED_BYTES);
+    enum err e = codec_unpack(codec, b->records, LIMIT_UNPACKED_BYTES, scratch, &f);
+    if (e == ERR_LIMIT) {
+        r->wait_ms = BOMB_WAIT_MS; /* tens of milliseconds went into it: not again at once */
+        return refuse(r, LOG_MESSAGE_TOO_LARGE, "A record batch, unpacked: %s", fault_message(&f));
+    }
+    if (e == ERR_AGAIN)
+        return refuse(r, LOG_AGAIN, "Not enough memory to unpack a record batch now");
     if (e == ERR_NOMEM)
         return refuse(r, LOG_STORAGE_ERROR, "%s", fault_message(&f)); /* nothing is wrong with it: try again */
     if (e)
         return refuse(r, LOG_CORRUPT_MESSAGE, "%s", fault_message(&f));
-    plain->records = buf_view(scratch);
+    plain->records = buf_view(&scratch->bytes);
     plain->attributes &= (int16_t)~7;
     return LOG_OK;
 }
@@ -134,14 +138,14 @@ static enum log_status check_one(const struct partition_conf *c, enum log_origin
     enum log_status status = check_header(c, origin, b, r);
     if (status)
         return status;
-    struct buf scratch = {0};
+    struct unpacked scratch = {0};
     struct batch plain;
     int64_t max_ts;
     status = open_records(b, &scratch, &plain, r);
     plain.attributes &= (int16_t)~8; /* a client's LogAppendTime bit means nothing: look at the records */
     if (!status)
         status = check_records(c, &plain, now_ms, &max_ts, r);
-    buf_free(&scratch);
+    codec_unpacked_free(&scratch);
     if (!status)
         patch_timestamps(c, b, bytes, max_ts, now_ms);
     return status;

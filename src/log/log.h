@@ -134,7 +134,8 @@ struct log_append_result {
     int64_t base_offset, last_offset;
     int64_t log_append_time_ms; /* -1: CreateTime */
     int64_t log_start;
-    bool duplicate; /* a retry of a batch that is in the log; base_offset is the original's */
+    int32_t wait_ms; /* it was dear to refuse: the client's next request may wait so long */
+    bool duplicate;  /* a retry of a batch that is in the log; base_offset is the original's */
 };
 /*
  * Append record batches (magic 2, one or more, as they came; `bytes` is patched in place: base offset, leader epoch).

@@ -32,8 +32,9 @@ static enum log_status first_record(const struct batch *b, int64_t ts_ms, int64_
     struct record r;
     bool got = false;
     enum log_status status = LOG_OK;
-    if (records_begin(&it, b, a, LIMIT_UNPACKED_BYTES, NULL))
-        status = LOG_CORRUPT_MESSAGE;
+    enum err e = records_begin(&it, b, a, LIMIT_UNPACKED_BYTES, NULL);
+    if (e)
+        status = e == ERR_AGAIN || e == ERR_NOMEM ? LOG_AGAIN : LOG_CORRUPT_MESSAGE;
     while (!status) {
         if (records_next(&it, &r, &got, NULL))
             status = LOG_CORRUPT_MESSAGE;

@@ -114,6 +114,9 @@ struct os_uuid os_uuid_random(void);               /* version 4 */
 void os_uuid_text(struct os_uuid u, char out[37]); /* 8-4-4-4-12 lower case */
 const char *os_env(const char *name);              /* NULL when unset */
 uint64_t os_rss_bytes(void);
+void os_memory_plan(
+    uint64_t bytes);            /* in little memory freed blocks go back to the system at once. Before any thread */
+uint64_t os_memory_bytes(void); /* what the machine has, or the container may use */
 /* Log `message` and stop the process at once without running destructors (exit status 1): after a failed sync. */
 _Noreturn void os_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

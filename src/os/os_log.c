@@ -3,6 +3,7 @@
 #include "base/memory.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,41 @@ uint64_t os_rss_bytes(void)
         resident = 0;
     fclose(f);
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The number in a file of one line; UINT64_MAX for "max" and where there is none. */
+static uint64_t number_in(const char *path)
+{
+    unsigned long long v = 0;
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return UINT64_MAX;
+    if (fscanf(f, "%llu", &v) != 1)
+        v = UINT64_MAX;
+    fclose(f);
+    return v;
+}
+
+/* A container sees its own cgroup at the root of the mount, under version 2 or 1. */
+uint64_t os_memory_bytes(void)
+{
+    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t v2 = number_in("/sys/fs/cgroup/memory.max");
+    uint64_t v1 = number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes");
+    uint64_t least = v2 < v1 ? v2 : v1;
+    if (os_twin)
+        return (uint64_t)8 << 30;
+    return least < machine ? least : machine;
+}
+
+/* glibc keeps freed blocks of up to 32 MiB, in as many arenas as there are threads: fast, and more than a small machine has. */
+void os_memory_plan(uint64_t bytes)
+{
+    if (bytes >= (uint64_t)1 << 30)
+        return;
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    mallopt(M_ARENA_MAX, 2);
 }
 
 static enum os_level least_level = OS_INFO;

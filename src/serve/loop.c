@@ -261,7 +261,6 @@ void loop_limit_connections(int most)
 static void bury(struct loop *l)
 {
     for (size_t i = 0; i < l->graveyard.n; i++) {
-        free(l->graveyard.p[i]->in);
         free(l->graveyard.p[i]->out);
         free(l->graveyard.p[i]);
     }

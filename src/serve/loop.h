@@ -9,7 +9,9 @@
  *
  * Bounds: input kept for one connection ≤ protocol->max_input_bytes (reading stops, TCP pushes back); when more than
  * max_output_bytes wait to be sent the loop stops reading from that connection until half is gone. Idle connections are
- * closed after protocol->idle_ms (0: never). The number of connections is bounded by loop_limit_connections.
+ * closed after protocol->idle_ms (0: never). The number of connections is bounded by loop_limit_connections, the bytes that
+ * all of them hold by base/budget.h: a connection that would read beyond it waits, and while memory is short those go that hold
+ * some of it without getting on (loop_shed.c).
  * Ownership: a conn belongs to its loop; only its thread touches it. From elsewhere name it by conn_id (unique in the
  * process): loop_conn(loop, id) is NULL once it is gone.
  */
@@ -66,6 +68,9 @@ void conn_write_take(struct conn *c, char *p, size_t n);
 /* Bytes owned by someone else, kept until release(arg) is called on the loop's thread after sending or closing. */
 void conn_write_ref(struct conn *c, const void *p, size_t n, void (*release)(void *arg), void *arg);
 size_t conn_pending(struct conn *c); /* bytes queued and not yet sent */
+/* What the protocol itself keeps of requests that are not whole, and of answers that the peer does not let it send; it has
+ * taken them from the budgets. */
+void conn_hold(struct conn *c, size_t input, size_t output);
 /* Stop or go on calling on_data (a protocol that waits for an answer before the next request). Kept bytes are re-shown. */
 void conn_pause(struct conn *c, bool pause);
 /* After what is queued has been sent; on_data is not called any more. The peer then gets a second to read it before

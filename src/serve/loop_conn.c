@@ -10,6 +10,16 @@ static void drop_segment(struct segment *s)
     if (s->release)
         s->release(s->arg);
     free(s->owned);
+    budget_give(BUDGET_OUTPUT, s->cost);
+}
+
+static void drop_input(struct conn *c)
+{
+    free(c->in);
+    budget_give(BUDGET_INPUT, c->in_cap);
+    c->in = NULL;
+    c->in_n = c->in_cap = 0;
+    conn_wait(c, false);
 }
 
 static void drop_output(struct conn *c)
@@ -44,6 +54,7 @@ void conn_destroy(struct conn *c)
     net_close(c->fd);
     atomic_fetch_sub(&loop_open_conns, 1);
     drop_output(c);
+    drop_input(c);
     l->conns.p[c->index] = l->conns.p[--l->conns.n];
     l->conns.p[c->index]->index = c->index;
     vec_push(&l->graveyard, c); /* an event of this turn may still point here */
@@ -63,6 +74,8 @@ static void linger(struct conn *c)
 {
     tell_closed(c);
     c->lingering = true;
+    c->held = c->held_out = 0; /* held counts what is thrown away now */
+    drop_input(c);
     c->last_ms = c->loop->now_ms;
     net_shutdown_write(c->fd);
     net_poll_set(c->loop->poller, c->fd, NET_READ, c, false);
@@ -87,17 +100,18 @@ static void sweep(void *arg)
     for (size_t i = l->conns.n; i-- > 0;)
         if (i < l->conns.n && l->now_ms - l->conns.p[i]->last_ms > allowed_ms(l->conns.p[i]))
             conn_destroy(l->conns.p[i]);
+    loop_shed(l);
     l->sweeping = false;
     for (size_t i = 0; i < l->conns.n && !again; i++)
-        again = allowed_ms(l->conns.p[i]) != INT64_MAX;
+        again = allowed_ms(l->conns.p[i]) != INT64_MAX || conn_holds(l->conns.p[i]);
     if (again)
         loop_need_sweep(l);
 }
 
 /* -- output ------------------------------------------------------------------------------------------------------ */
-static void want(struct conn *c)
+void conn_want(struct conn *c)
 {
-    bool hold = c->paused || c->choked || c->closing || c->eof || c->in_n >= c->protocol->max_input_bytes;
+    bool hold = c->paused || c->choked || c->starved || c->closing || c->eof || c->in_n >= c->protocol->max_input_bytes;
     unsigned w = (hold ? 0 : NET_READ) | (c->out_bytes ? NET_WRITE : 0);
 
     if (c->lingering)
@@ -127,8 +141,18 @@ static struct segment *new_segment(struct conn *c)
     return &c->out[c->out_n++];
 }
 
-static void queued(struct conn *c, size_t n)
+/* n bytes are queued, which cost what the segment holds. */
+static void queued(struct conn *c, struct segment *s, size_t n, size_t cost)
 {
+    if (cost) {
+        s->cost = cost;
+        s->at_ms = c->loop->now_ms;
+        budget_force(BUDGET_OUTPUT, cost);
+        if (cost >= SHED_LEAST)
+            loop_need_sweep(c->loop);
+    }
+    if (!c->out_bytes)
+        c->sent_ms = c->loop->now_ms;
     c->out_bytes += n;
     c->held_output = true;
     if (c->out_bytes > c->protocol->max_output_bytes)
@@ -139,6 +163,7 @@ static void queued(struct conn *c, size_t n)
 void conn_write(struct conn *c, const void *p, size_t n)
 {
     struct segment *s = c->out_n > c->out_first ? &c->out[c->out_n - 1] : NULL;
+    size_t cost = 0;
 
     if (c->gone || c->lingering || n == 0)
         return;
@@ -153,12 +178,12 @@ void conn_write(struct conn *c, const void *p, size_t n)
             return;
         }
         s->p = s->owned;
-        s->room = cap;
+        s->room = cost = cap;
     }
     memcpy(s->owned + s->n, p, n);
     s->n += n;
     s->room -= n;
-    queued(c, n);
+    queued(c, s, n, cost);
 }
 
 void conn_write_ref(struct conn *c, const void *p, size_t n, void (*release)(void *arg), void *arg)
@@ -168,8 +193,9 @@ void conn_write_ref(struct conn *c, const void *p, size_t n, void (*release)(voi
             release(arg);
         return;
     }
-    *new_segment(c) = (struct segment){.p = p, .n = n, .release = release, .arg = arg};
-    queued(c, n);
+    struct segment *s = new_segment(c);
+    *s = (struct segment){.p = p, .n = n, .release = release, .arg = arg};
+    queued(c, s, n, n);
 }
 
 void conn_write_take(struct conn *c, char *p, size_t n)
@@ -211,7 +237,7 @@ bool conn_write_out(struct conn *c)
             return true;
         if (e)
             return false;
-        c->last_ms = c->loop->now_ms;
+        c->last_ms = c->sent_ms = c->loop->now_ms;
         advance(c, sent);
     }
     return true;
@@ -245,7 +271,7 @@ void conn_flush(struct conn *c)
         conn_feed(c);
     }
     if (!c->gone)
-        want(c);
+        conn_want(c);
 }
 
 /* -- input -- */
@@ -282,7 +308,7 @@ static void after_feed(struct conn *c)
     }
     if (c->eof && may_feed(c))
         conn_close(c);
-    want(c);
+    conn_want(c);
 }
 
 static void conn_feed(struct conn *c)
@@ -299,31 +325,48 @@ static void conn_feed(struct conn *c)
     if (used) {
         memmove(c->in, c->in + used, c->in_n - used);
         c->in_n -= used;
-        if (!c->in_n && c->in_cap > SCRATCH_BYTES) { /* a big frame's room is not kept for an idle connection */
-            free(c->in);
-            c->in = NULL;
-            c->in_cap = 0;
-        }
+        c->in_since_ms = c->loop->now_ms;
+        if (!c->in_n) /* room is not kept for an idle connection */
+            drop_input(c);
     }
     after_feed(c);
 }
 
+/* Room for `cap` bytes of input. ERR_LIMIT: not now, the process holds too much of it. */
+static enum err grow_input(struct conn *c, size_t cap)
+{
+    size_t more = cap - c->in_cap;
+    char *grown;
+
+    if (!budget_take(BUDGET_INPUT, more))
+        return ERR_LIMIT;
+    grown = realloc(c->in, cap);
+    if (!grown) {
+        budget_give(BUDGET_INPUT, more);
+        return ERR_NOMEM;
+    }
+    c->in = grown;
+    c->in_cap = cap;
+    conn_wait(c, false);
+    loop_need_sweep(c->loop);
+    return ERR_OK;
+}
+
+/* The first bytes of a request, after a read that had nothing kept before it. They have left the socket, so that waiting is
+ * no way out: others go, or this one does. */
 static bool keep(struct conn *c, const char *p, size_t n)
 {
-    if (c->in_n + n > c->in_cap) {
-        size_t cap = c->in_cap ? c->in_cap : 4096;
-        char *grown;
+    enum err e = grow_input(c, n < 4096 ? 4096 : n);
 
-        while (cap < c->in_n + n)
-            cap *= 2;
-        grown = realloc(c->in, cap);
-        if (!grown)
-            return false;
-        c->in = grown;
-        c->in_cap = cap;
+    if (e == ERR_LIMIT) {
+        loop_shed(c->loop);
+        e = grow_input(c, n < 4096 ? 4096 : n);
     }
-    memcpy(c->in + c->in_n, p, n);
-    c->in_n += n;
+    if (e)
+        return false;
+    memcpy(c->in, p, n);
+    c->in_n = n;
+    c->in_since_ms = c->loop->now_ms;
     return true;
 }
 
@@ -338,7 +381,7 @@ static void feed_fresh(struct conn *c, const char *p, size_t n)
     if (c->gone)
         return;
     if (used < n && !keep(c, p + used, n - used))
-        conn_destroy(c);
+        conn_destroy(c); /* no memory for it, even after the slowest others went */
     else
         after_feed(c);
 }
@@ -346,23 +389,17 @@ static void feed_fresh(struct conn *c, const char *p, size_t n)
 /* Room at the end of what is kept, so that a large frame is read straight into place. */
 static enum err read_kept(struct conn *c, size_t *got)
 {
-    size_t room = c->protocol->max_input_bytes - c->in_n, step = c->in_n < SCRATCH_BYTES ? SCRATCH_BYTES : c->in_n;
+    size_t most = c->protocol->max_input_bytes - c->in_n, step = c->in_n < GROW_LEAST ? GROW_LEAST : c->in_n;
     enum err e;
 
-    step = step > (4u << 20) ? 4u << 20 : step;
-    room = room < step ? room : step;
-    if (c->in_cap - c->in_n < room && c->in_cap - c->in_n < SCRATCH_BYTES) {
-        size_t cap = c->in_cap * 2 > c->in_n + room ? c->in_cap * 2 : c->in_n + room;
-        char *grown = realloc(c->in, cap);
-
-        if (!grown)
-            return ERR_NOMEM;
-        c->in = grown;
-        c->in_cap = cap;
+    step = step > GROW_MOST ? GROW_MOST : step; /* doubling, then in steps: large blocks grow without a copy */
+    step = step > most ? most : step;
+    if (c->in_cap - c->in_n < step / 2 || c->in_cap == c->in_n) {
+        e = grow_input(c, c->in_n + step);
+        if (e == ERR_NOMEM || (e && c->in_cap == c->in_n))
+            return e;
     }
-    if (room > c->in_cap - c->in_n)
-        room = c->in_cap - c->in_n;
-    e = net_read(c->fd, c->in + c->in_n, room, got, NULL);
+    e = net_read(c->fd, c->in + c->in_n, c->in_cap - c->in_n, got, NULL);
     if (!e)
         c->in_n += *got;
     return e;
@@ -372,27 +409,37 @@ void conn_readable(struct conn *c)
 {
     struct loop *l = c->loop;
     bool fresh = c->in_n == 0 || c->lingering;
+    /* what is not used up at once is kept, and has to fit into the memory for small pieces then */
+    size_t first = budget_short(BUDGET_INPUT) ? GROW_LEAST : SCRATCH_BYTES;
     size_t got = 0;
     enum err e;
 
     if (!fresh && c->in_n >= c->protocol->max_input_bytes)
         return;
-    e = fresh ? net_read(c->fd, l->scratch, SCRATCH_BYTES, &got, NULL) : read_kept(c, &got);
+    e = fresh ? net_read(c->fd, l->scratch, first, &got, NULL) : read_kept(c, &got);
     if (e == ERR_AGAIN)
         return;
+    if (e == ERR_LIMIT) {
+        conn_starve(c);
+        return;
+    }
     if (e || (got == 0 && c->lingering)) {
         conn_destroy(c);
         return;
     }
-    if (c->lingering)
+    if (c->lingering) {
+        c->held += got;
+        if (c->held > LINGER_BYTES)
+            conn_destroy(c);
         return;
+    }
     c->last_ms = l->now_ms;
     if (got == 0) {
         c->eof = true;
         if (may_feed(c)) /* what is queued still goes out; a paused protocol's answer too, after_feed closes then */
             conn_close(c);
         else
-            want(c);
+            conn_want(c);
         return;
     }
     if (fresh)
@@ -430,7 +477,7 @@ void conn_pause(struct conn *c, bool pause)
     if (!pause)
         conn_feed(c);
     else
-        want(c);
+        conn_want(c);
 }
 
 void conn_close(struct conn *c)

@@ -1,4 +1,5 @@
 /* The loop against real sockets on loopback: framing, push-back, posts, timers, ends of connections, limits. */
+#include "base/budget.h"
 #include "base/test.h"
 #include "os/net.h"
 #include "os/os.h"
@@ -179,12 +180,12 @@ TEST(connections_are_spread_and_closed_by_stop)
 TEST(abort_releases_what_was_queued)
 {
     int fd;
-    char c;
+    char c[4096];
 
     start(&ECHO, 1);
     fd = dial();
     send_all(fd, "\376\376\377", 3); /* 4 MiB (then choked), 4 MiB, abort: only the first is taken until it drains */
-    while (recv_all(fd, &c, 1) == 1)
+    while (recv_all(fd, c, sizeof c) == sizeof c)
         ;
     net_close(fd);
     wait_until(&seen.closed, 1);
@@ -419,6 +420,95 @@ TEST(nobody_there_is_unreachable)
     int fd;
 
     EXPECT_INT(net_connect("127.0.0.1", 1, 1000, &fd, &f), ERR_UNREACHABLE);
+}
+
+/* -- memory ------------------------------------------------------------------------------------------------------ */
+/* A message is four bytes of length, big-endian, and so many bytes; its length is the answer. */
+static size_t sum_data(struct conn *c, void *state, const char *in, size_t n)
+{
+    const unsigned char *u = (const unsigned char *)in;
+    size_t len = n < 4 ? 0 : (size_t)u[0] << 24 | (size_t)u[1] << 16 | (size_t)u[2] << 8 | u[3];
+
+    (void)state;
+    if (n < 4 || n - 4 < len)
+        return 0;
+    conn_write(c, in, 4);
+    return len + 4;
+}
+static const struct loop_protocol SUM = {"sum", 64 << 20, 100000, 0, echo_open, sum_data, NULL, echo_close};
+
+static bool push(int fd, const char *p, size_t n)
+{
+    for (size_t sent; n; p += sent, n -= sent) {
+        struct str part = str_make(p, n);
+
+        if (net_writev(fd, &part, 1, &sent, NULL))
+            return false;
+    }
+    return true;
+}
+
+static bool answered(int fd)
+{
+    char out[4];
+    size_t got = 0, n;
+
+    while (got < 4 && net_read(fd, out + got, 4 - got, &n, NULL) == ERR_OK && n)
+        got += n;
+    return got == 4;
+}
+
+/* Requests that never end hold what there is; one that does end gets its turn, and they go. */
+TEST(when_memory_is_short_the_slow_go_and_the_honest_are_served)
+{
+    enum { SLOW = 20, PART = 1 << 20, WHOLE = 4 << 20 };
+    char *bytes = calloc(1, WHOLE + 4);
+    int slow[SLOW], honest;
+
+    budget_start(64 << 20); /* 16 MiB of requests, 12 for large ones */
+    start(&SUM, 2);
+    memcpy(bytes, "\0\x20\0\0", 4); /* 2 MiB, of which half comes */
+    for (int i = 0; i < SLOW; i++) {
+        slow[i] = dial();
+        push(slow[i], bytes, PART);
+    }
+    memcpy(bytes, "\0\x40\0\0", 4);
+    for (int served = 0;
+         served < 3;) { /* at first it is as young as the others, and may go with them: it comes again */
+        honest = dial();
+        served += push(honest, bytes, WHOLE + 4) && answered(honest);
+        net_close(honest);
+    }
+    EXPECT(atomic_load(&seen.closed) > 3);
+    for (int i = 0; i < SLOW; i++)
+        net_close(slow[i]);
+    stop(2);
+    EXPECT_INT(budget_left(BUDGET_INPUT), 16 << 20);
+    budget_start(SIZE_MAX);
+    free(bytes);
+}
+
+/* Answers that nobody reads: their connections go, what they held comes back. */
+TEST(when_memory_is_short_those_who_do_not_read_go)
+{
+    enum { SLOW = 12 };
+    int slow[SLOW];
+
+    budget_start(64 << 20);
+    start(&ECHO, 2);
+    for (int i = 0; i < SLOW; i++) {
+        slow[i] = dial();
+        EXPECT(push(slow[i], "\xfe\xfe\xfe\xfe\xfe\xfe\xfe\xfe", 8)); /* 4 MiB each; the sockets take some */
+    }
+    while (atomic_load(&seen.opened) < SLOW || atomic_load(&seen.closed) == 0)
+        os_sleep_ms(10);
+    while (budget_short(BUDGET_OUTPUT))
+        os_sleep_ms(10);
+    for (int i = 0; i < SLOW; i++)
+        net_close(slow[i]);
+    stop(2);
+    EXPECT_INT(budget_left(BUDGET_OUTPUT), 16 << 20);
+    budget_start(SIZE_MAX);
 }
 
 TEST_MAIN()

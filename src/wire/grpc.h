@@ -10,8 +10,8 @@
  * deadline that grpc_timeout_ms tells, and ends a call that is late with grpc_finish.
  *
  * Bounds: a message in ≤ LIMIT_GRPC_MESSAGE_BYTES (Spark's 128 MiB), grown as bytes arrive and never by the length announced;
- * the unfinished messages of one connection ≤ 256 MiB, of the process ≤ 1 GiB (RESOURCE_EXHAUSTED beyond); ≤ 100 calls
- * at once per connection; header lists ≤ 16 KiB; resets, pings and settings by nghttp2's rate limits. What is queued
+ * the unfinished messages of one connection ≤ 256 MiB, of the process what BUDGET_INPUT has (RESOURCE_EXHAUSTED beyond);
+ * ≤ 100 calls at once per connection; header lists ≤ 16 KiB; resets, pings and settings by nghttp2's rate limits. What is queued
  * for a call waits for the client's HTTP/2 window: the owner looks at grpc_queued and goes on when on_drained is
  * called. Compressed messages are refused (UNIMPLEMENTED, grpc-accept-encoding: identity), as gRPC demands of who has
  * no codec.
@@ -64,6 +64,10 @@ struct grpc_conn *grpc_conn_new(const struct grpc_handler *handler, void *arg,
                                 void (*write)(void *io, const void *p, size_t n), size_t (*room)(void *io), void *io);
 void grpc_conn_free(struct grpc_conn *c); /* on_gone for every call that is left */
 /* Bytes from the peer, all used up. False: the connection is to be closed once what was written is sent. */
+/* Bytes of messages that are not whole, taken from BUDGET_INPUT. */
+size_t grpc_unfinished(const struct grpc_conn *c);
+/* Bytes of answers that the client's windows keep here, taken from BUDGET_OUTPUT. */
+size_t grpc_unsent(const struct grpc_conn *c);
 bool grpc_feed(struct grpc_conn *c, const void *p, size_t n);
 /* Write what may be written. False as in grpc_feed (also after GOAWAY when the last call is over). */
 bool grpc_flush(struct grpc_conn *c);

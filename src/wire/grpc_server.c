@@ -1,16 +1,16 @@
 #include "wire/grpc_int.h"
 
+#include "base/budget.h"
+
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
 
 enum {
     WINDOW_STREAM = 1 << 20,
     WINDOW_CONN = 16 << 20,
-    UNFINISHED_IN_ALL = 1 << 30,
 };
 
-static size_t unfinished_in_all; /* atomic: bytes of messages not yet whole, in the process */
-static uint64_t conn_serial;     /* atomic */
+static uint64_t conn_serial; /* atomic */
 
 /* A message on its way out. */
 struct out {
@@ -46,7 +46,7 @@ struct grpc_conn {
     nghttp2_session *session;
     struct grpc_call *calls;
     uint64_t serial;
-    size_t unfinished;
+    size_t unfinished, unsent; /* of all calls; taken from BUDGET_INPUT, BUDGET_OUTPUT */
     bool broken, started;
 };
 
@@ -106,6 +106,13 @@ static size_t trailer_fields(struct grpc_call *call, nghttp2_nv *nv, char status
     return n;
 }
 
+static void free_out(struct grpc_conn *c, struct out *o)
+{
+    c->unsent -= o->n;
+    budget_give(BUDGET_OUTPUT, o->n);
+    free(o);
+}
+
 /* nghttp2 asks for the next bytes of a response's body; the queue's end is "later" or the trailers. */
 static ssize_t read_queue(nghttp2_session *session, int32_t stream, uint8_t *p, size_t cap, uint32_t *flags,
                           nghttp2_data_source *source, void *arg)
@@ -125,7 +132,7 @@ static ssize_t read_queue(nghttp2_session *session, int32_t stream, uint8_t *p, 
         call->head_sent = 0;
         if (!call->head)
             call->tail = &call->head;
-        free(o);
+        free_out(call->conn, o);
     }
     call->queued -= n;
     if (n && !call->head)
@@ -192,6 +199,8 @@ void grpc_send(struct grpc_call *call, struct str message)
     *call->tail = o;
     call->tail = &o->next;
     call->queued += o->n;
+    call->conn->unsent += o->n;
+    budget_force(BUDGET_OUTPUT, o->n);
     go_on(call);
 }
 
@@ -214,10 +223,12 @@ static void refuse(struct grpc_call *call, enum grpc_code code, const char *why)
 }
 
 /* -- what comes in ------------------------------------------------------------------------------------------------ */
+/* From `before` bytes of messages that are not whole to `after`; what came in the meantime was taken from the budget. */
 static void count_unfinished(struct grpc_conn *c, size_t before, size_t after)
 {
     c->unfinished += after - before;
-    __atomic_fetch_add(&unfinished_in_all, after - before, __ATOMIC_RELAXED);
+    if (after < before)
+        budget_give(BUDGET_INPUT, before - after);
 }
 
 static void free_call(struct grpc_call *call)
@@ -226,7 +237,7 @@ static void free_call(struct grpc_call *call)
     buf_free(&call->in.b);
     for (struct out *o = call->head, *next; o; o = next) {
         next = o->next;
-        free(o);
+        free_out(call->conn, o);
     }
     buf_free(&call->message);
     buf_free(&call->details);
@@ -363,12 +374,12 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
     struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream);
     if (!call || !call->announced || call->finished)
         return 0; /* what still arrives for a refused call is thrown away */
-    size_t before = call->in.b.n;
-    if (c->unfinished + n > LIMIT_GRPC_UNFINISHED_BYTES ||
-        __atomic_load_n(&unfinished_in_all, __ATOMIC_RELAXED) + n > UNFINISHED_IN_ALL) {
+    if (c->unfinished + n > LIMIT_GRPC_UNFINISHED_BYTES || !budget_take(BUDGET_INPUT, n)) {
         refuse(call, GRPC_RESOURCE_EXHAUSTED, "too many bytes of unfinished messages");
         return 0;
     }
+    size_t before = call->in.b.n + n;
+    c->unfinished += n;
     buf_put(&call->in.b, p, n);
     if (call->in.b.bad)
         refuse(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
@@ -476,6 +487,16 @@ static void greet_http1(struct grpc_conn *c, struct str in)
         "This port speaks Spark Connect (gRPC): SparkSession.builder.remote(\"sc://HOST:PORT\").\n";
     if (str_starts(in, STR("GET ")) || str_starts(in, STR("POST ")) || str_starts(in, STR("HEAD ")))
         c->write(c->io, text, sizeof text - 1);
+}
+
+size_t grpc_unfinished(const struct grpc_conn *c)
+{
+    return c->unfinished;
+}
+
+size_t grpc_unsent(const struct grpc_conn *c)
+{
+    return c->unsent;
 }
 
 bool grpc_feed(struct grpc_conn *c, const void *p, size_t n)

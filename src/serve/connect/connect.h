@@ -29,6 +29,7 @@ struct connect_options {
     struct query_manager *queries;   /* outlives the server */
     const struct source_env *source; /* for batch reads */
     size_t memory_bytes;             /* of one execution; 0: 1 GiB */
+    size_t process_bytes; /* of all; 0: plenty. How many run at once and how large their batches are follows */
     /* Console sinks of sessions that have no reader of their own; NULL: standard output. From any thread. */
     void (*console)(void *arg, struct str text);
     void *console_arg;

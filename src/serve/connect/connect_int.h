@@ -13,6 +13,7 @@
 #define PENSTOCK_SERVE_CONNECT_INT_H
 
 #include "base/limit.h"
+#include "base/budget.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "os/os.h"
@@ -22,6 +23,7 @@
 
 enum {
     DETACHED_MS = 5 * 60 * 1000,
+    DETACHED_SHORT_MS = 10 * 1000, /* while memory for answers is short */
     SESSION_IDLE_MS = 60 * 60 * 1000,
 };
 
@@ -191,6 +193,7 @@ struct connect_server {
     struct connect_options o;
     struct os_mutex *lock;
     struct map sessions;                    /* user NUL id → struct session * */
+    size_t batch_bytes;                     /* of an Arrow batch for a client */
     char closed[LIMIT_CLOSED_SESSIONS][37]; /* ring of session ids that were closed */
     int next_closed;
     struct map global_views; /* under lock */
@@ -200,6 +203,7 @@ struct connect_server {
         struct job *head, **tail;
         int njobs, nthreads, idle;
         bool stopping;
+        int most;
         struct os_thread *threads[LIMIT_WORKERS];
     } pool;
     bool stopping;                              /* atomic */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 /* One Arrow batch holds at most this, as Spark's do (maxRecordsPerBatch, and 4 MiB for gRPC's sake). */
-enum { BATCH_ROWS_MAX = 10000, BATCH_BYTES_MAX = 4 << 20 };
+enum { BATCH_ROWS_MAX = 10000 };
 
 typedef Spark__Connect__ExecutePlanResponse Response;
 
@@ -56,7 +56,8 @@ static enum err send_rows(void *arg, const struct batch_cols *b, struct fault *f
 {
     struct stream *s = arg;
     enum err e = arrow_out_add(s->out, b, 0, b->n, f);
-    if (!e && (arrow_out_rows(s->out) >= BATCH_ROWS_MAX || arrow_out_bytes(s->out) >= BATCH_BYTES_MAX))
+    if (!e &&
+        (arrow_out_rows(s->out) >= BATCH_ROWS_MAX || arrow_out_bytes(s->out) >= s->exec->session->server->batch_bytes))
         e = send_batch(s, f);
     return e;
 }

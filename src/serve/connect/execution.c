@@ -32,7 +32,7 @@ static void work(void *arg)
 static void grow(struct connect_server *srv)
 {
     struct fault f;
-    if (srv->pool.idle >= srv->pool.njobs || srv->pool.nthreads == LIMIT_WORKERS)
+    if (srv->pool.idle >= srv->pool.njobs || srv->pool.nthreads == srv->pool.most)
         return;
     if (os_thread_start(&srv->pool.threads[srv->pool.nthreads], "connect", work, srv, &f) == ERR_OK)
         srv->pool.nthreads++;
@@ -86,10 +86,22 @@ static void read_options(struct exec *x, const Spark__Connect__ExecutePlanReques
     x->ntags = r->n_tags;
 }
 
+/* When answers that nobody takes fill the memory, less of them waits and nothing is kept. */
+static size_t unsent_most(void)
+{
+    return budget_short(BUDGET_OUTPUT) ? BUDGET_SMALL : LIMIT_UNSENT_BYTES;
+}
+
+static size_t kept_most(void)
+{
+    return budget_short(BUDGET_OUTPUT) ? 0 : LIMIT_KEPT_BYTES;
+}
+
 static void free_responses(struct exec *x)
 {
     for (struct response *p = x->head, *next; p; p = next) {
         next = p->next;
+        budget_give(BUDGET_OUTPUT, p->n);
         free(p);
     }
     x->head = NULL;
@@ -221,7 +233,7 @@ enum err exec_respond(struct exec *x, Spark__Connect__ExecutePlanResponse *r, st
     memcpy(p->id, id, sizeof id);
     spark__connect__execute_plan_response__pack(r, (uint8_t *)p->bytes);
     os_mutex_lock(x->lock);
-    while (x->unsent_bytes > LIMIT_UNSENT_BYTES && !__atomic_load_n(&x->cancelled, __ATOMIC_ACQUIRE))
+    while (x->unsent_bytes > unsent_most() && !__atomic_load_n(&x->cancelled, __ATOMIC_ACQUIRE))
         os_cond_wait(x->room, x->lock);
     bool cancelled = __atomic_load_n(&x->cancelled, __ATOMIC_ACQUIRE);
     if (!cancelled) {
@@ -230,6 +242,7 @@ enum err exec_respond(struct exec *x, Spark__Connect__ExecutePlanResponse *r, st
         x->tail = &p->next;
         x->unsent_bytes += n;
         x->kept_bytes += n;
+        budget_force(BUDGET_OUTPUT, n);
         notify(x);
     }
     os_mutex_unlock(x->lock);
@@ -271,6 +284,7 @@ static void drop_head(struct exec *x)
     if (!x->head)
         x->tail = &x->head;
     x->kept_bytes -= p->n;
+    budget_give(BUDGET_OUTPUT, p->n);
     free(p);
 }
 
@@ -354,10 +368,9 @@ void exec_pump(struct exec *x, struct grpc_call *call)
         p = p->next;
     }
     /* What was sent is kept for a client that comes back, up to a bound; without that wish not at all. */
-    while (x->head && x->head->seq < x->send_seq &&
-           (!x->reattachable || x->kept_bytes - x->unsent_bytes > LIMIT_KEPT_BYTES))
+    while (x->head && x->head->seq < x->send_seq && (!x->reattachable || x->kept_bytes - x->unsent_bytes > kept_most()))
         drop_head(x);
-    if (x->unsent_bytes <= LIMIT_UNSENT_BYTES)
+    if (x->unsent_bytes <= unsent_most())
         os_cond_broadcast(x->room);
     bool done = x->finished && !p;
     if (done && x->failure.message)

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-enum { OUT_BYTES = 1 << 20, IDLE_MS = 0 };
+enum { OUT_BYTES = 1 << 20, IDLE_MS = 0, BATCH_BYTES = 4 << 20, WORKER_BYTES = 32 << 20, WORKERS_LEAST = 4 };
 
 /* A connection: the loop's, and gRPC's view of it. */
 struct link {
@@ -12,6 +12,14 @@ struct link {
     struct conn *conn;
     struct grpc_conn *grpc;
 };
+
+/* After the loop's turn at gRPC: `alive` is what grpc_feed or grpc_flush said. */
+static void link_flush(struct link *l, bool alive)
+{
+    if (!alive)
+        conn_close(l->conn);
+    conn_hold(l->conn, grpc_unfinished(l->grpc), grpc_unsent(l->grpc));
+}
 
 struct call;
 struct rpc {
@@ -307,8 +315,7 @@ void service_pump(void *arg)
     free(w);
     if (g) {
         exec_pump(x, g);
-        if (!grpc_flush(l->grpc))
-            conn_close(conn);
+        link_flush(l, grpc_flush(l->grpc));
     }
     exec_release(x);
 }
@@ -412,8 +419,8 @@ static void deliver(void *arg)
         grpc_send(g, y->packed);
         grpc_finish(g, GRPC_OK, (struct str){0}, (struct str){0});
     }
-    if (g && !grpc_flush(l->grpc))
-        conn_close(conn);
+    if (g)
+        link_flush(l, grpc_flush(l->grpc));
     reply_free(y);
 }
 
@@ -527,8 +534,7 @@ static void deadline(void *arg)
     if (c->exec)
         exec_cancel(c->exec);
     grpc_finish(g, GRPC_DEADLINE_EXCEEDED, STR("Deadline Exceeded"), (struct str){0});
-    if (!grpc_flush(c->link->grpc))
-        conn_close(c->link->conn);
+    link_flush(c->link, grpc_flush(c->link->grpc));
 }
 
 static void on_call(void *arg, struct grpc_call *g)
@@ -564,7 +570,7 @@ static void on_message(struct grpc_call *g, struct str message)
         grpc_finish(g, GRPC_INTERNAL, STR("more than one request message"), (struct str){0});
         return;
     }
-    c->arena = arena_new(LIMIT_CALL_BYTES);
+    c->arena = arena_new_charged(LIMIT_CALL_BYTES, BUDGET_INPUT);
     if (proto_unpack(c->arena, c->rpc->request, message, STRICT, &c->request, &f)) {
         c->request = NULL;
         answer_fault(g, &f, NULL);
@@ -641,16 +647,16 @@ static void *link_open(struct conn *conn, void *arg)
 static size_t link_data(struct conn *conn, void *state, const char *in, size_t n)
 {
     struct link *l = state;
-    if (!grpc_feed(l->grpc, in, n))
-        conn_close(conn);
+    (void)conn;
+    link_flush(l, grpc_feed(l->grpc, in, n));
     return n;
 }
 
 static void link_drained(struct conn *conn, void *state)
 {
     struct link *l = state;
-    if (!grpc_flush(l->grpc))
-        conn_close(conn);
+    (void)conn;
+    link_flush(l, grpc_flush(l->grpc));
 }
 
 static void link_close(struct conn *conn, void *state)
@@ -681,6 +687,10 @@ enum err connect_start(struct connect_server **out, const struct connect_options
     s->o = *o;
     if (!s->o.memory_bytes)
         s->o.memory_bytes = (size_t)1 << 30;
+    size_t all = s->o.process_bytes ? s->o.process_bytes : SIZE_MAX;
+    s->batch_bytes = all / 256 < BATCH_BYTES ? all / 256 : BATCH_BYTES;
+    s->pool.most = all / WORKER_BYTES < LIMIT_WORKERS ? (int)(all / WORKER_BYTES) : LIMIT_WORKERS;
+    s->pool.most = s->pool.most < WORKERS_LEAST ? WORKERS_LEAST : s->pool.most;
     (void)system_zone();
     s->lock = os_mutex_new();
     s->pool.lock = os_mutex_new();

@@ -319,10 +319,11 @@ enum err session_clone(struct session *from, const char *new_id, struct session 
 static struct exec *abandoned(struct session *s, int64_t now_ms)
 {
     struct exec *found = NULL;
+    int64_t patience_ms = budget_short(BUDGET_OUTPUT) ? DETACHED_SHORT_MS : DETACHED_MS;
     os_mutex_lock(s->lock);
     for (struct exec *x = s->execs; x && !found; x = x->next) {
         os_mutex_lock(x->lock);
-        if (!x->loop && x->detached_ms && now_ms - x->detached_ms > DETACHED_MS)
+        if (!x->loop && x->detached_ms && now_ms - x->detached_ms > patience_ms)
             found = x;
         os_mutex_unlock(x->lock);
     }
@@ -352,7 +353,7 @@ void session_sweep(struct connect_server *srv)
     struct map_slot *slot;
     int64_t now_ms = os_now_ms();
     os_mutex_lock(srv->lock);
-    bool due = now_ms - srv->swept_ms > 30000;
+    bool due = now_ms - srv->swept_ms > (budget_short(BUDGET_OUTPUT) ? 5000 : 30000);
     for (size_t i = 0; due && (slot = map_next(&srv->sessions, &i));) {
         session_retain(slot->value);
         vec_push(&all, (struct session *)slot->value);

@@ -1,5 +1,6 @@
 #include "serve/kafka/kafka.h"
 
+#include "base/budget.h"
 #include "base/limit.h"
 #include "os/net.h"
 
@@ -200,6 +201,14 @@ static void *on_open(struct conn *c, void *arg)
     return k;
 }
 
+/* What all requests together may hold bounds each of them too; the last quarter is kept for small ones. */
+static size_t longest_frame(void)
+{
+    size_t share = budget_size(BUDGET_INPUT) / 4 * 3;
+
+    return share < LIMIT_FRAME_BYTES ? share : LIMIT_FRAME_BYTES;
+}
+
 static void refuse(struct kconn *k, const char *why)
 {
     k->ending = true;
@@ -218,8 +227,10 @@ static size_t on_data(struct conn *c, void *state, const char *in, size_t n)
     if (n < 4)
         return 0;
     size = (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
-    if (size > LIMIT_FRAME_BYTES) {
-        refuse(k, "a frame longer than socket.request.max.bytes, or not the Kafka protocol");
+    if (size > longest_frame()) {
+        refuse(k, size > LIMIT_FRAME_BYTES
+                      ? "a frame longer than socket.request.max.bytes, or not the Kafka protocol"
+                      : "a frame longer than three quarters of the memory for requests (a quarter of --memory)");
         return n;
     }
     if (n - 4 < size)
