@@ -33,6 +33,12 @@ static enum err bad_batch(struct fault *f, const char *why)
 
 enum err batch_parse(struct str bytes, struct batch *out, struct fault *f)
 {
+    enum err e = batch_parse_header(bytes, out, f);
+    return e || out->all.n <= bytes.n ? e : bad_batch(f, "longer than the bytes there");
+}
+
+enum err batch_parse_header(struct str bytes, struct batch *out, struct fault *f)
+{
     const char *p = bytes.p;
     if (bytes.n < BATCH_PREFIX + 5)
         return bad_batch(f, "cut short");
@@ -42,8 +48,8 @@ enum err batch_parse(struct str bytes, struct batch *out, struct fault *f)
     out->length = (int32_t)be32(p + 8);
     if (out->length < BATCH_HEADER - BATCH_PREFIX)
         return bad_batch(f, "length below the header's");
-    if ((size_t)out->length > bytes.n - BATCH_PREFIX)
-        return bad_batch(f, "longer than the bytes there");
+    if (bytes.n < BATCH_HEADER)
+        return bad_batch(f, "cut short");
     out->base_offset = (int64_t)be64(p);
     out->leader_epoch = (int32_t)be32(p + 12);
     out->crc = be32(p + CRC_AT);

@@ -38,6 +38,8 @@ struct batch {
 };
 /* The first batch of `bytes`. ERR_FRAME for lengths that do not fit (a batch cut short too), magic other than 2. */
 CHECK enum err batch_parse(struct str bytes, struct batch *out, struct fault *f);
+/* The same of a batch that may end behind `bytes`: only its header must be there; `records` and `all` reach to its end. */
+CHECK enum err batch_parse_header(struct str bytes, struct batch *out, struct fault *f);
 bool batch_crc_ok(const struct batch *b);
 /* Compute the CRC of the n bytes of one batch and store it in its header. */
 void batch_seal(char *batch, size_t n);

@@ -2,19 +2,18 @@
  * A checkpoint moves the recovery points up to the high watermarks and frees the journal files below them.
  *
  *   1. note each partition's high watermark and the generation of the current journal file
- *   2. sync every segment that was written, every directory that has new files
+ *   2. sync every segment that was written, the index files up to a mark, every directory that has new files
  *   3. write DIR/recovery-points (atomic replace): from here on recovery begins later
  *   4. the full journal files of older generations may be overwritten
  *
- * DIR/recovery-points: u32 magic, u32 CRC of what follows, u32 version, u32 clean, u64 live generation, u64 number of its
- * first frame, u64 count, then per partition 16 bytes topic id, u32 number, u32 0, i64 recovery point, i64 log start.
+ * A mark takes two steps, as its files speak of the log's end, which is not durable yet: they are written, and become a mark
+ * with the first checkpoint that finds the high watermark there.
  */
-#include "codec/codec.h"
 #include "log/log_int.h"
 
 #include <stdio.h>
 
-enum { POINTS_MAGIC = 0x50525350, POINTS_HEAD = 40, POINTS_ENTRY = 40, POINTS_LIMIT = 256 << 20, SPARE_FILES = 2 };
+enum { SPARE_FILES = 2 };
 
 struct dirty_segment {
     struct segment *s;
@@ -24,20 +23,45 @@ struct dirty {
     struct log_partition *p;
     VEC(struct dirty_segment) segments;
     VEC(int64_t) snapshots;
+    struct segment *marked; /* the segment of a mark that becomes one now, or NULL */
+    struct mark mark;
     int64_t high_watermark;
     bool dir, meta;
 };
 
-/* Write what of the active segment's indexes is in memory only. Offsets can be found again without theirs. */
-static enum err flush(struct log_partition *p, struct fault *f)
+void partition_mark(struct log_partition *p)
 {
     struct segment *s = partition_active(p);
-    if (s->closed)
-        return ERR_OK;
-    if (segment_flush_index(s, false, NULL))
-        os_log(OS_WARN, "log", "%s: the index could not be written", p->name);
-    p->dir_dirty = p->dir_dirty || (s->aborted_dirty && !s->aborted_written); /* its file is made now */
-    return segment_flush_aborted(s, false, f);
+    struct fault f;
+    bool producers = p->producers.n > 0;
+    enum err e = segment_flush_index(s, true, &f);
+    if (!e && producers)
+        e = partition_snapshot(p, p->log_end, &f);
+    if (e) {
+        os_log(OS_WARN, "log", "%s: the next start may take longer: %s", p->name, fault_message(&f));
+        return;
+    }
+    p->pending = (struct mark){.offset = p->log_end,
+                               .position = s->size,
+                               .index_n = (uint32_t)s->index_written,
+                               .times_n = (uint32_t)s->times_written,
+                               .producers = producers};
+}
+
+/* Make a mark where there is enough since the last one; take the one that waits when all below it is durable. */
+static void note_mark(struct dirty *d, struct log_partition *p)
+{
+    struct segment *s = partition_active(p);
+    uint64_t marked = p->mark.offset > s->base_offset ? p->mark.position : 0;
+    if (p->pending.offset < 0 && s->size - marked >= p->log->o.mark_bytes)
+        partition_mark(p);
+    if (p->pending.offset <= p->mark.offset || p->pending.offset > p->high_watermark)
+        return;
+    d->mark = p->pending;
+    d->marked = s;
+    s->refs++;
+    p->taking = p->pending.offset;
+    p->pending.offset = -1;
 }
 
 /* What of the partition must be synced, noted under its lock; the sync itself happens without it. */
@@ -47,12 +71,14 @@ static enum err note(struct dirty *d, struct fault *f)
     enum err e = ERR_OK;
     os_mutex_lock(p->lock);
     d->high_watermark = p->high_watermark;
-    if (!p->deleted && !p->failed && !(e = flush(p, f))) {
+    struct segment *active = p->deleted || p->failed ? NULL : partition_active(p);
+    if (active && !(e = segment_flush_aborted(active, false, f))) {
+        note_mark(d, p);
         for (size_t i = 0; i < p->segments.n; i++) {
             struct segment *s = p->segments.p[i];
-            if (!s->dirty && !(s->closed && !s->index_synced))
+            if (!s->dirty && !s->aborted_dirty && !(s->closed && !s->index_synced))
                 continue;
-            struct dirty_segment x = {s, !s->closed && s->aborted_dirty};
+            struct dirty_segment x = {s, s->aborted_dirty};
             s->dirty = s->aborted_dirty = false;
             s->refs++;
             vec_push(&d->segments, x);
@@ -72,6 +98,7 @@ static enum err note(struct dirty *d, struct fault *f)
 static void forget(struct dirty *d)
 {
     os_mutex_lock(d->p->lock);
+    d->p->taking = -1; /* another one will do */
     for (size_t i = 0; i < d->segments.n; i++) {
         struct dirty_segment *x = &d->segments.p[i];
         x->s->dirty = true;
@@ -90,7 +117,7 @@ static enum err sync_segments(struct dirty *d, struct fault *f)
     enum err e = ERR_OK;
     for (size_t i = 0; !e && i < d->segments.n; i++) {
         struct segment *s = d->segments.p[i].s;
-        e = os_sync(s->file, "segment.data", f);
+        e = segment_sync(s, f);
         if (!e && d->segments.p[i].aborted)
             e = segment_sync_aborted(s, f);
         if (!e && s->closed && !s->index_synced) {
@@ -98,6 +125,8 @@ static enum err sync_segments(struct dirty *d, struct fault *f)
             s->index_synced = true;
         }
     }
+    if (!e && d->marked)
+        e = segment_sync_index(d->marked, f);
     return e;
 }
 
@@ -122,6 +151,8 @@ static enum err sync_snapshots(struct dirty *d, struct fault *f)
 static void release(struct dirty *d)
 {
     vec_free(&d->snapshots);
+    if (d->marked)
+        segment_release(d->p, d->marked);
     for (size_t i = 0; i < d->segments.n; i++)
         segment_release(d->p, d->segments.p[i].s);
     vec_free(&d->segments);
@@ -152,67 +183,6 @@ static bool is_deleted(struct log_partition *p)
     bool deleted = p->deleted;
     os_mutex_unlock(p->lock);
     return deleted;
-}
-
-/* What a file of recovery points is to say of all partitions; d NULL: recovery begins where it does already. */
-static struct recovery_point *gather(struct log_partition **all, size_t n, const struct dirty *d)
-{
-    struct recovery_point *points = calloc(n + 1, sizeof *points);
-    if (!points)
-        os_die("out of memory for %zu recovery points", n);
-    for (size_t i = 0; i < n; i++) {
-        struct log_partition *p = all[i];
-        os_mutex_lock(p->lock);
-        points[i] = (struct recovery_point){
-            .id = p->topic_id,
-            .partition = p->number,
-            .offset = d && !p->failed ? d[i].high_watermark : p->recovery_point,
-            .log_start = p->log_start_wanted > p->log_start ? p->log_start_wanted : p->log_start,
-        };
-        os_mutex_unlock(p->lock);
-    }
-    return points;
-}
-
-/* They are durable: now they are true. */
-static void believe(struct log_partition **all, const struct recovery_point *points, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        os_mutex_lock(all[i]->lock);
-        all[i]->recovery_point = points[i].offset;
-        all[i]->log_start = points[i].log_start;
-        os_mutex_unlock(all[i]->lock);
-    }
-}
-
-static enum err write_points(struct log *l, const struct recovery_point *points, size_t n, uint64_t gen, uint64_t seq,
-                             bool clean, struct fault *f)
-{
-    char path[LOG_PATH];
-    struct buf b = {0};
-    buf_u32le(&b, POINTS_MAGIC);
-    buf_u32le(&b, 0);
-    buf_u32le(&b, LOG_FORMAT);
-    buf_u32le(&b, clean);
-    buf_u64le(&b, gen);
-    buf_u64le(&b, seq);
-    buf_u64le(&b, n);
-    for (size_t i = 0; i < n; i++) {
-        buf_put(&b, points[i].id.b, 16);
-        buf_u32le(&b, (uint32_t)points[i].partition);
-        buf_u32le(&b, 0);
-        buf_u64le(&b, (uint64_t)points[i].offset);
-        buf_u64le(&b, (uint64_t)points[i].log_start);
-    }
-    if (b.bad) {
-        buf_free(&b);
-        return FAULT(f, ERR_NOMEM, {"what", "the recovery points"});
-    }
-    put_u32le(b.p + 4, crc32c(0, b.p + 8, b.n - 8));
-    log_path(l, path, "recovery-points");
-    enum err e = os_write_file_atomic(path, buf_view(&b), "recovery-points.file", "recovery-points.dir", f);
-    buf_free(&b);
-    return e;
 }
 
 /* The partitions' directories themselves, when some were made or removed since. */
@@ -273,15 +243,52 @@ static enum err sync_all(struct log *l, struct dirty *d, size_t n, struct fault 
     return e == ERR_NOSPACE ? ERR_IO : e;
 }
 
+/* What a file of recovery points is to say of all partitions; d NULL: recovery begins where it does already. A partition
+ * that failed stays where it was. */
+static void collect_points(struct log_partition **all, size_t n, const struct dirty *d, struct recovery_points *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct log_partition *p = all[i];
+        os_mutex_lock(p->lock);
+        bool moves = d && !p->failed;
+        struct recovery_point x = {.id = p->topic_id,
+                                   .partition = p->number,
+                                   .offset = moves ? d[i].high_watermark : p->recovery_point,
+                                   .log_start = p->log_start_wanted > p->log_start ? p->log_start_wanted : p->log_start,
+                                   .mark = moves && d[i].marked ? d[i].mark : p->mark};
+        os_mutex_unlock(p->lock);
+        vec_push(&out->points, x);
+    }
+}
+
+/* They are durable: now they are true. The snapshots of the marks before them are of no use. */
+static void move_points(struct log_partition **all, size_t n, const struct dirty *d, const struct recovery_points *r)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct log_partition *p = all[i];
+        const struct recovery_point *x = &r->points.p[i];
+        os_mutex_lock(p->lock);
+        p->recovery_point = x->offset;
+        p->log_start = x->log_start;
+        if (d && d[i].marked && p->mark.producers && p->mark.offset < x->mark.offset && !p->deleted)
+            (void)!producers_unlink(p->dir, p->mark.offset, NULL);
+        p->mark = x->mark;
+        p->taking = d ? -1 : p->taking;
+        os_mutex_unlock(p->lock);
+    }
+}
+
 enum err checkpoint(struct log *l, bool clean, struct fault *f)
 {
     struct log_partition **all;
     struct journal *j = &l->journal;
+    struct recovery_points r = {.clean = clean};
     os_mutex_lock(j->lock);
-    uint64_t gen = j->current.gen, seq = j->gen_seq;
+    r.live_gen = j->current.gen;
+    r.seq = j->gen_seq;
     if (clean) { /* the committer has stopped: no frame is needed any more */
-        gen++;
-        seq = j->seq;
+        r.live_gen++;
+        r.seq = j->seq;
     }
     os_mutex_unlock(j->lock);
     size_t n = log_all_partitions(l, &all);
@@ -291,18 +298,19 @@ enum err checkpoint(struct log *l, bool clean, struct fault *f)
     for (size_t i = 0; i < n; i++)
         d[i].p = all[i];
     enum err e = sync_all(l, d, n, f);
-    struct recovery_point *points = gather(all, n, d);
-    if (!e)
-        e = write_points(l, points, n, gen, seq, clean, f);
     if (!e) {
-        believe(all, points, n);
-        recycle(l, gen, seq);
+        collect_points(all, n, d, &r);
+        e = recovery_points_write(l, &r, f);
     }
-    free(points);
+    if (!e) {
+        move_points(all, n, d, &r);
+        recycle(l, r.live_gen, r.seq);
+    }
     for (size_t i = 0; i < n; i++) {
         release(&d[i]);
         log_partition_release(all[i]);
     }
+    vec_free(&r.points);
     free(d);
     free(all);
     return e;
@@ -312,46 +320,17 @@ enum err checkpoint_log_starts(struct log *l, struct fault *f)
 {
     struct log_partition **all;
     size_t n = log_all_partitions(l, &all);
-    struct recovery_point *points = gather(all, n, NULL);
+    struct recovery_points r = {.live_gen = l->live_gen, .seq = l->live_seq};
     bool any = false;
+    collect_points(all, n, NULL, &r);
     for (size_t i = 0; i < n && !any; i++)
-        any = points[i].log_start > all[i]->log_start; /* which only this thread moves */
-    enum err e = any ? write_points(l, points, n, l->live_gen, l->live_seq, false, f) : ERR_OK;
+        any = r.points.p[i].log_start > all[i]->log_start; /* which only this thread moves */
+    enum err e = any ? recovery_points_write(l, &r, f) : ERR_OK;
     if (!e && any)
-        believe(all, points, n);
+        move_points(all, n, NULL, &r);
     for (size_t i = 0; i < n; i++)
         log_partition_release(all[i]);
-    free(points);
+    vec_free(&r.points);
     free(all);
     return e;
-}
-
-enum err recovery_points_read(struct log *l, struct recovery_points *out, struct fault *f)
-{
-    char path[LOG_PATH], *p = NULL;
-    size_t n = 0;
-    *out = (struct recovery_points){0};
-    log_path(l, path, "recovery-points");
-    enum err e = os_read_file(path, POINTS_LIMIT, &p, &n, f);
-    if (e)
-        return e == ERR_NOTFOUND ? ERR_OK : e;
-    uint64_t count = n >= POINTS_HEAD ? get_u64le(p + 32) : 0;
-    if (n < POINTS_HEAD || get_u32le(p) != POINTS_MAGIC || get_u32le(p + 4) != crc32c(0, p + 8, n - 8) ||
-        get_u32le(p + 8) > LOG_FORMAT || count != (n - POINTS_HEAD) / POINTS_ENTRY) {
-        free(p);
-        return FAULT(f, ERR_CORRUPT, {"what", path}, {"detail", "its checksum or length is wrong"});
-    }
-    out->found = true;
-    out->clean = get_u32le(p + 12);
-    out->live_gen = get_u64le(p + 16);
-    out->seq = get_u64le(p + 24);
-    for (const char *at = p + POINTS_HEAD; count--; at += POINTS_ENTRY) {
-        struct recovery_point point = {.partition = (int32_t)get_u32le(at + 16),
-                                       .offset = (int64_t)get_u64le(at + 24),
-                                       .log_start = (int64_t)get_u64le(at + 32)};
-        memcpy(point.id.b, at, 16);
-        vec_push(&out->points, point);
-    }
-    free(p);
-    return ERR_OK;
 }

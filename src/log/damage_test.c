@@ -271,7 +271,7 @@ static void missing_directory(void)
 
 static void bad_snapshot(void)
 {
-    EXPECT(sim_flip("/d/t-0/00000000000000000050.snapshot", 3));
+    EXPECT(sim_flip("/d/t-0/00000000000000000048.snapshot", 3));
     struct log *l = start();
     REQUIRE(l);
     struct log_partition *p = log_partition(l, STR("t"), 0);

@@ -305,7 +305,15 @@ static void committer(void *arg)
 
 /* -- open, close ------------------------------------------------------------------------------------------------------ */
 
-/* Recovery has left the files that exist in `spare`; begin the next generation in one of them, or in a new one. */
+/* The next generation: what a checkpoint from here on writes as the live one. */
+void journal_begin(struct log *l)
+{
+    struct journal *j = &l->journal;
+    j->current = (struct journal_file){.gen = ++j->gen};
+    j->gen_seq = j->seq;
+}
+
+/* Its first file: one of those that recovery left in `spare`, or a new one. */
 enum err journal_open(struct log *l, struct fault *f)
 {
     struct journal *j = &l->journal;
@@ -316,8 +324,7 @@ enum err journal_open(struct log *l, struct fault *f)
         if (e)
             return e;
     }
-    file.gen = ++j->gen;
-    j->gen_seq = j->seq;
+    file.gen = j->gen;
     file.used = 0;
     j->current = file;
     return ERR_OK;

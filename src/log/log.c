@@ -4,7 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HOUR_MS = 3600000, CHECK_MS = 300000 /* Kafka's log.retention.check.interval.ms */, FIRST_MS = 30000, RETRY_MS = 1000 };
+enum {
+    HOUR_MS = 3600000,
+    CHECK_MS = 300000 /* Kafka's log.retention.check.interval.ms */,
+    FIRST_MS = 30000,
+    RETRY_MS = 1000
+};
 
 void log_path(const struct log *l, char out[LOG_PATH], const char *fmt, ...)
 {
@@ -286,6 +291,7 @@ static enum err log_new(struct log **out, const struct log_options *o, struct fa
     l->o.dir = l->dir;
     l->o.segment_bytes = o->segment_bytes ? o->segment_bytes : (uint64_t)1 << 30;
     l->o.journal_file_bytes = o->journal_file_bytes ? o->journal_file_bytes : (uint64_t)64 << 20;
+    l->o.mark_bytes = o->mark_bytes ? o->mark_bytes : 256 << 10;
     l->o.segment_ms = o->segment_ms ? o->segment_ms : (int64_t)7 * 86400000;
     l->o.retention_check_ms = o->retention_check_ms ? o->retention_check_ms : CHECK_MS;
     l->retention_due_ms = INT64_MAX;
@@ -309,6 +315,7 @@ static void log_free(struct log *l)
     vec_free(&l->doomed);
     vec_free(&l->starts);
     conf_free(l);
+    files_free(&l->files);
     struct os_mutex *locks[] = {l->meta_lock, l->topics_lock, l->watch_lock,
                                 l->back_lock, l->work_lock,   l->journal.lock};
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++)
@@ -378,7 +385,7 @@ enum err log_open(struct log **out, const struct log_options *o, struct fault *f
     enum err e = log_new(&l, o, f);
     if (e)
         return e;
-    os_raise_file_limit();
+    files_init(&l->files, o->open_files, os_raise_file_limit());
     l->dir_dirty = true;
     e = make_dirs(l, f);
     log_path(l, path, "LOCK");
@@ -399,28 +406,33 @@ enum err log_open(struct log **out, const struct log_options *o, struct fault *f
         log_free(l);
         return e;
     }
+    if (l->wants_checkpoint)
+        log_kick(l, true, false);
     if (o->durability_os)
         os_log(OS_WARN, "log", "durability=os: acknowledged records are lost when the machine stops");
     *out = l;
     return ERR_OK;
 }
 
-/* Producer snapshots and indexes, so that the next start scans nothing. False: the stop must not be called clean. */
+enum { STOP_MARK_BYTES = 16 << 10 /* so much is read again sooner than three files are synced */ };
+
+/* Marks and indexes, so that the next start scans nothing. False: the stop must not be called clean. */
 static bool save_partition(struct log_partition *p)
 {
     struct fault f;
+    enum err e = ERR_OK;
     os_mutex_lock(p->lock);
     struct segment *s = p->segments.n ? partition_active(p) : NULL;
-    enum err e = ERR_OK;
     if (s && !p->failed && !p->deleted) {
-        if (!(e = segment_flush_aborted(s, false, &f)))
-            e = segment_flush_index(s, true, &f);
-        if (!e)
-            e = partition_snapshot(p, p->log_end, &f);
+        e = segment_flush_aborted(s, false, &f);
+        uint64_t marked = p->mark.offset > s->base_offset ? p->mark.position : 0;
+        uint64_t enough = p->log->o.mark_bytes < STOP_MARK_BYTES ? p->log->o.mark_bytes : STOP_MARK_BYTES;
+        if (!e && s->size - marked >= enough)
+            partition_mark(p);
+        else if (!e && segment_flush_index(s, false, NULL))
+            os_log(OS_WARN, "log", "%s: the index could not be written", p->name);
         if (!e && s->reserved > s->size)
-            e = os_truncate(s->file, s->size, &f);
-        s->closed = true; /* its index is synced with the rest */
-        s->index_synced = s->size == 0;
+            e = segment_truncate(s, s->size, &f);
     }
     os_mutex_unlock(p->lock);
     if (e)
@@ -455,6 +467,8 @@ void log_stats(struct log *l, struct log_stats *out)
         .syncs = __atomic_load_n(&s->syncs, __ATOMIC_RELAXED),
         .sync_ns = __atomic_load_n(&s->sync_ns, __ATOMIC_RELAXED),
         .journal_groups = __atomic_load_n(&s->journal_groups, __ATOMIC_RELAXED),
+        .scanned_bytes = __atomic_load_n(&s->scanned_bytes, __ATOMIC_RELAXED),
+        .lost_marks = __atomic_load_n(&s->lost_marks, __ATOMIC_RELAXED),
         .segments = __atomic_load_n(&s->segments, __ATOMIC_RELAXED),
     };
     struct map_slot *slot;

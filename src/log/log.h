@@ -50,6 +50,8 @@ struct log_options {
     uint64_t journal_file_bytes; /* default 64 MiB, recycled */
     int64_t segment_ms;          /* 7 days */
     int64_t retention_check_ms;  /* how often expired records are looked for at most: 5 minutes */
+    uint64_t mark_bytes;         /* what of a segment a start reads again at most, about; default 256 KiB */
+    uint64_t open_files;         /* segments open at once; default a quarter of the process's limit, at most 4096 */
     bool durability_os;          /* acknowledge after the write, not the sync: loud */
 };
 
@@ -248,6 +250,7 @@ CHECK enum err log_producer_id(struct log *l, int64_t *id,
 /* -- metrics -------------------------------------------------------------------------------------------------------- */
 struct log_stats {
     uint64_t appended_records, appended_bytes, read_bytes, syncs, sync_ns, journal_groups, segments, partitions;
+    uint64_t scanned_bytes, lost_marks; /* of the start: what was read of segments; marks whose files were damaged */
 };
 void log_stats(struct log *l, struct log_stats *out);
 

@@ -7,14 +7,15 @@
  *   check.c       a client's batches, checked as Kafka's LogValidator does
  *   producer.c    producers: sequences, epochs, open transactions;  snapshot.c  their files
  *   txn.c         markers, aborted transactions, the last stable offset;  txnindex.c  NNN.txnindex
- *   segment.c     NNN.log, .index, .timeindex
+ *   segment.c     NNN.log, .index, .timeindex;  files.c  which of them are open
  *   read.c        slices, log_read;  times.c  ListOffsets by timestamp
  *   journal.c     the journal's files and the committer
- *   recover.c     what is on disk → partitions; checkpoint.c  segments synced, recovery points, journal files recycled
+ *   recover.c     what is on disk → partitions (recover_partition.c)
+ *   checkpoint.c  segments synced, marks, journal files recycled;  points.c  the recovery points' file
  *   conf.c        settings of topics, and what they inherit;  retention.c  log starts raised, segments unlinked
  *
  * Locks, in the order in which they may be taken: meta (a change of the catalogue, held across its sync) → topics (the
- * maps) → partition → journal. The watch lock is taken alone.
+ * maps) → partition → journal, files. The watch lock is taken alone.
  *
  * What is durable when (the argument of recovery):
  *   1. Everything below a partition's recovery point is synced in its segments, and the recovery point itself is written
@@ -24,7 +25,11 @@
  *   3. What is above the high watermark was acknowledged to nobody.
  *   4. Where a partition's log starts stands in that file, too, and is told to nobody before. A segment is unlinked only when
  *      its end is at or below both the log start and the recovery point of a file that is durable: no frame refers to it.
- * So recovery unlinks once more what 4 allows, cuts each segment at the recovery point and appends the frames again.
+ * So recovery unlinks once more what 4 allows, cuts each segment at the recovery point and appends the frames again. Until the
+ * recovery points have moved, every recovery does the same from the same files: a crash in it changes nothing.
+ *   5. A mark is below the recovery point. The entries of its segment's index files and the producers' snapshot that it
+ *      speaks of are synced before the mark is written. So recovery reads nothing below it.
+ *   6. A .txnindex is synced up to the recovery point before that is written; replay adds the rest.
  */
 #ifndef PENSTOCK_LOG_LOG_INT_H
 #define PENSTOCK_LOG_LOG_INT_H
@@ -42,6 +47,7 @@ enum {
     LOG_JOURNAL_FIRST = 4 << 20, /* the first journal file: small, so that a fresh start is quick */
     LOG_JOURNAL_LIVE = 4,        /* full journal files that may wait for the segments' syncs */
     LOG_CACHED_POSITIONS = 16,
+    LOG_TS_UNKNOWN = -2, /* a segment's first timestamp, when it was not read yet */
 };
 
 /* -- segments -------------------------------------------------------------------------------------------------------- */
@@ -58,11 +64,33 @@ struct aborted { /* one entry of a .txnindex */
     int64_t producer_id, first_offset, last_offset /* the marker's */, last_stable /* when it was written */;
 };
 
+/* A place in a partition below which recovery reads nothing. */
+struct mark {
+    int64_t offset;    /* the log's end then; -1: none */
+    uint64_t position; /* in the segment that was active */
+    uint32_t index_n, times_n;
+    bool producers; /* there were some: their snapshot at the offset */
+};
+
+/* Open segments, a bounded number (files.c). */
+struct files {
+    struct os_mutex *lock; /* taken last */
+    struct segment *newest, *oldest;
+    size_t open, limit;
+};
+/* `wanted` 0: a share of the process's limit. */
+void files_init(struct files *c, uint64_t wanted, uint64_t process_limit);
+void files_free(struct files *c);
+
 struct segment {
+    struct files *files;
+    struct os_file *file; /* files.c alone looks at these */
+    struct segment *newer, *older;
+    int users;
+
     int refs; /* the partition's and the readers'; under the partition's lock */
     int64_t base_offset;
     uint64_t size, reserved;
-    struct os_file *file;
     int64_t max_ts, max_ts_offset; /* -1 when empty */
     int64_t first_ts, made_ms;     /* the first batch's largest timestamp, and when it came: for segment.ms */
     uint64_t since_index;
@@ -79,8 +107,19 @@ struct segment {
     char path[]; /* …/NNN, without extension */
 };
 
-enum err segment_open(struct segment **out, const char *dir, int64_t base_offset, bool create, struct fault *f);
+enum err segment_open(struct segment **out, struct files *files, const char *dir, int64_t base_offset, bool create,
+                      struct fault *f);
 void segment_free(struct segment *s);
+/* Its file (files.c), opened when it is not. nowait: ERR_AGAIN when it is not, or the disk would have to be read. */
+CHECK enum err segment_create_file(struct segment *s, struct fault *f);
+void segment_close_file(struct segment *s);
+CHECK enum err segment_hold(struct segment *s, struct fault *f);
+CHECK enum err segment_pread(struct segment *s, char *p, size_t n, uint64_t at, bool nowait, size_t *got,
+                             struct fault *f);
+CHECK enum err segment_reserve(struct segment *s, uint64_t at, uint64_t n, struct fault *f);
+CHECK enum err segment_pwrite(struct segment *s, const char *p, size_t n, uint64_t at, struct fault *f);
+CHECK enum err segment_truncate(struct segment *s, uint64_t size, struct fault *f);
+CHECK enum err segment_sync(struct segment *s, struct fault *f);
 /* Write whole batches at the end; the segment is as before when it fails. */
 CHECK enum err segment_write(struct segment *s, const char *p, size_t n, struct fault *f);
 /* Account for a batch that was just written at `position`: indexes, largest timestamp. */
@@ -88,8 +127,9 @@ void segment_note(struct segment *s, const struct batch *b, uint64_t position);
 /* Append what memory has more of to .index and .timeindex. `last`: the final time entry, as Kafka adds when it rolls. */
 CHECK enum err segment_flush_index(struct segment *s, bool last, struct fault *f);
 CHECK enum err segment_sync_index(struct segment *s, struct fault *f);
-/* Load both indexes of the segment from their files (an active segment after a clean stop). */
-CHECK enum err segment_load_index(struct segment *s, struct fault *f);
+/* Load both indexes up to the mark from their files. *holds: they are what the mark speaks of. */
+CHECK enum err segment_load_index(struct segment *s, const struct mark *m, bool *holds, struct fault *f);
+void segment_drop_index(struct segment *s); /* of memory */
 /* Bytes that the larger of the two indexes has or will have. */
 uint64_t segment_index_bytes(const struct segment *s);
 CHECK enum err segment_load_first_ts(struct segment *s, struct fault *f);
@@ -138,6 +178,7 @@ struct producers {
     size_t cap, n;
     VEC(struct txn) txns; /* by first offset: the first one bounds the last stable offset */
     size_t ended;         /* those with a marker */
+    int64_t saved;        /* the offset of the newest snapshot, plus 1: it may be a mark's, and is not written over */
 };
 void producers_free(struct producers *t);
 struct producer *producers_find(const struct producers *t, int64_t id);
@@ -155,11 +196,12 @@ int64_t producers_unstable(const struct producers *t);
 void producers_restore(struct producers *t, const struct producer *p);
 /* Kafka's producer snapshot, version 1, of what was there at log end `offset`. Not synced: a lost one costs a scan. */
 CHECK enum err producers_save(struct producers *t, const char *dir, int64_t offset, int64_t now_ms, struct fault *f);
-/* The newest whole snapshot at or below `limit`: *offset says where to go on from (log_start when there is none). */
-CHECK enum err producers_load(struct producers *t, const char *dir, int64_t limit, int64_t log_start, int64_t *offset,
-                              struct fault *f);
-/* Remove snapshots but those at or above `keep`, and all above `limit`. */
-CHECK enum err producers_prune(const char *dir, int64_t keep, int64_t limit, struct fault *f);
+/* The newest whole one of the snapshots at `list`: *offset says where to go on from (`least` when none is above). */
+CHECK enum err producers_load(struct producers *t, const char *dir, int64_t *list, size_t n, int64_t least,
+                              int64_t *offset, struct fault *f);
+CHECK enum err producers_unlink(const char *dir, int64_t offset, struct fault *f);
+/* Remove snapshots below `keep`. */
+CHECK enum err producers_prune(const char *dir, int64_t keep, struct fault *f);
 
 /* -- partitions -------------------------------------------------------------------------------------------------------- */
 struct topic;
@@ -183,8 +225,10 @@ struct log_partition {
     struct os_mutex *lock;
     /* under the lock */
     int64_t log_start, high_watermark, log_end;
-    int64_t log_start_wanted; /* where it will begin once that is durable; below log_start: nothing to do */
-    int64_t recovery_point;   /* as on disk */
+    int64_t log_start_wanted;       /* where it will begin once that is durable; below log_start: nothing to do */
+    int64_t recovery_point;         /* as on disk */
+    struct mark mark, pending;      /* durable; its files are written, and not synced */
+    int64_t taking;                 /* the offset of the mark that a checkpoint is making durable, or -1 */
     VEC(struct segment *) segments; /* by base offset; the last is active */
     struct producers producers;
     VEC(int64_t) snapshots; /* of producers, made and not synced yet */
@@ -271,6 +315,7 @@ struct journal {
     bool stop;
     struct os_thread *committer;
 };
+void journal_begin(struct log *l);
 CHECK enum err journal_open(struct log *l, struct fault *f);
 CHECK enum err journal_start(struct log *l, struct fault *f);
 void journal_stop(struct log *l); /* commits what waits, joins the committer */
@@ -317,24 +362,25 @@ struct log {
 
     struct os_mutex *topics_lock;
     struct map topics, topics_by_id, facts;
-    uint64_t topics_version; /* atomic */
+    uint64_t topics_version;         /* atomic */
     VEC(struct log_config) defaults; /* what topics without a setting of their own have; malloc'ed strings */
     int64_t next_producer_id, producer_id_end;
 
+    struct files files;
     struct journal journal;
     uint64_t live_gen, live_seq; /* as on disk */
-    bool dir_dirty;    /* under topics_lock: partition directories were made or removed */
-    bool was_clean;
+    bool dir_dirty;              /* under topics_lock: partition directories were made or removed */
+    bool wants_checkpoint;       /* recovery has left it to the background */
 
     struct os_mutex *watch_lock;
 
     struct os_mutex *back_lock;
     struct os_cond *back_work;
     bool back_stop, back_checkpoint, back_spare, back_retention;
-    int64_t retention_due_ms;         /* the wall clock's time of the next look; INT64_MAX: none */
-    int64_t retention_looked_ms;      /* and of the last one */
-    VEC(struct start_waiter) starts;  /* deletions of records that wait for their answer */
-    VEC(char *) doomed; /* directories to remove */
+    int64_t retention_due_ms;        /* the wall clock's time of the next look; INT64_MAX: none */
+    int64_t retention_looked_ms;     /* and of the last one */
+    VEC(struct start_waiter) starts; /* deletions of records that wait for their answer */
+    VEC(char *) doomed;              /* directories to remove */
     struct os_thread *back;
 
     struct os_mutex *work_lock;
@@ -386,6 +432,7 @@ struct recovery_point {
     struct os_uuid id;
     int32_t partition;
     int64_t offset, log_start;
+    struct mark mark;
 };
 struct recovery_points {
     uint64_t live_gen, seq;
@@ -393,6 +440,12 @@ struct recovery_points {
     VEC(struct recovery_point) points;
 };
 CHECK enum err recovery_points_read(struct log *l, struct recovery_points *out, struct fault *f);
+CHECK enum err recovery_points_write(struct log *l, const struct recovery_points *p, struct fault *f);
+CHECK enum err recover_partition(struct log_partition *p, const struct recovery_point *point, bool clean,
+                                 bool keep_tail, struct fault *f);
+void partition_offline(struct log_partition *p, const char *why);
+/* Write the indexes up to the log's end, and the producers: p->pending, which the next checkpoint that can syncs. */
+void partition_mark(struct log_partition *p);
 
 /* Little-endian and big-endian fields of the formats. */
 static inline void put_u32le(char *p, uint32_t v)

@@ -14,6 +14,7 @@ struct log_partition *partition_new(struct log *l, struct str topic, struct os_u
     p->log = l;
     p->refs = 1;
     p->number = number;
+    p->mark.offset = p->pending.offset = p->taking = -1;
     p->topic_id = id;
     p->log_start_wanted = -1;
     p->lock = os_mutex_new();
@@ -97,7 +98,7 @@ enum err partition_create_files(struct log_partition *p, struct fault *f)
     if ((e = write_small(path, STR("0\n1\n0 0\n"), f)))
         return e;
     struct segment *s;
-    if ((e = segment_open(&s, p->dir, p->log_end, true, f)))
+    if ((e = segment_open(&s, &p->log->files, p->dir, p->log_end, true, f)))
         return e;
     vec_push(&p->segments, s);
     p->dir_dirty = true;
@@ -135,13 +136,13 @@ enum err partition_roll(struct log_partition *p, struct fault *f)
     enum err e = segment_flush_index(old, true, f);
     if (!e)
         e = segment_flush_aborted(old, true, f);
-    if (e || (e = segment_open(&s, p->dir, p->log_end, true, f)))
+    if (e || (e = segment_open(&s, &p->log->files, p->dir, p->log_end, true, f)))
         return e;
     old->closed = true;
     vec_free(&old->index); /* from now on in its file */
     vec_free(&old->times);
     vec_free(&old->aborted);
-    if (os_truncate(old->file, old->size, NULL)) /* gives back reserved space; only space is lost when it fails */
+    if (segment_truncate(old, old->size, NULL)) /* gives back reserved space; only space is lost when it fails */
         os_log(OS_WARN, "log", "%s: reserved space stays taken", p->name);
     vec_push(&p->segments, s);
     p->dir_dirty = true;
@@ -150,7 +151,9 @@ enum err partition_roll(struct log_partition *p, struct fault *f)
     STAT_ADD(p->log, segments, 1);
     if (partition_snapshot(p, p->log_end, NULL)) /* without one, retention waits for the next */
         os_log(OS_WARN, "log", "%s: no producer snapshot at %lld", p->name, (long long)p->log_end);
-    (void)!producers_prune(p->dir, old->base_offset, INT64_MAX, NULL);
+    p->pending.offset = -1; /* of the old one; its successor has none yet */
+    int64_t keep = p->taking >= 0 && p->taking < old->base_offset ? p->taking : old->base_offset;
+    (void)!producers_prune(p->dir, p->mark.offset >= 0 && p->mark.offset < keep ? p->mark.offset : keep, NULL);
     return ERR_OK;
 }
 
@@ -175,7 +178,10 @@ enum err partition_write(struct log_partition *p, const char *bytes, size_t n, i
         next = b.base_offset + b.last_offset_delta + 1;
         max_ts = b.max_timestamp > max_ts ? b.max_timestamp : max_ts;
     }
-    enum err e = must_roll(p, partition_active(p), n, next, max_ts, now_ms) ? partition_roll(p, f) : ERR_OK;
+    enum err e =
+        partition_active(p)->first_ts == LOG_TS_UNKNOWN ? segment_load_first_ts(partition_active(p), f) : ERR_OK;
+    if (!e && must_roll(p, partition_active(p), n, next, max_ts, now_ms))
+        e = partition_roll(p, f);
     struct segment *s = partition_active(p);
     uint64_t from = s->size;
     if (e || (e = segment_write(s, bytes, n, f)))
@@ -183,8 +189,10 @@ enum err partition_write(struct log_partition *p, const char *bytes, size_t n, i
     for (size_t at = 0; at < n; at += b.all.n) {
         (void)!batch_parse(str_make(bytes + at, n - at), &b, NULL); /* parsed above */
         segment_note(s, &b, from + at);
-        if (producers_note(&p->producers, &b, now_ms, &aborted))
+        if (producers_note(&p->producers, &b, now_ms, &aborted)) {
+            p->dir_dirty = p->dir_dirty || !s->has_aborted; /* whoever writes its index makes the file */
             segment_abort(s, &aborted);
+        }
         STAT_ADD(p->log, appended_records, (uint64_t)b.count);
     }
     if (from == 0)

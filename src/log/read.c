@@ -171,13 +171,24 @@ static enum log_status fill(struct segment *s, struct log_slice *slice, size_t n
                             size_t *got)
 {
     struct fault f;
-    enum err e = nowait ? os_pread_nowait(s->file, slice->bytes, n, position, got, &f)
-                        : os_pread(s->file, slice->bytes, n, position, got, &f);
+    enum err e = segment_pread(s, slice->bytes, n, position, nowait, got, &f);
     if (e == ERR_AGAIN || (nowait && !e && *got < n))
         return LOG_AGAIN;
-    if (e)
+    if (e && e != ERR_NOTFOUND) /* gone_meanwhile says why */
         os_log(OS_ERROR, "log", "%s", fault_message(&f));
     return e ? LOG_STORAGE_ERROR : LOG_OK;
+}
+
+/*
+ * A segment's file is opened when it is read, by its name. A topic that was deleted since the offset was found takes the
+ * name along, and one made anew may have it: what was read then is nobody's.
+ */
+static enum log_status gone_meanwhile(struct log_partition *p, int64_t offset, enum log_status status)
+{
+    os_mutex_lock(p->lock);
+    bool deleted = p->deleted, below = offset < p->log_start;
+    os_mutex_unlock(p->lock);
+    return deleted ? LOG_UNKNOWN_TOPIC : status == LOG_STORAGE_ERROR && below ? LOG_OFFSET_OUT_OF_RANGE : status;
 }
 
 /* How much to read, and how much to hand out: both grow to the first batch when that must not be left out. */
@@ -245,7 +256,11 @@ enum log_status log_read(struct log_partition *p, int64_t offset, size_t max_byt
             return status;
         struct wish w = {max_bytes < CLASS_LEAST ? CLASS_LEAST : max_bytes, max_bytes, at_least_one,
                          flags & LOG_READ_NOWAIT};
-        status = read_segment(p, &at, &w, out);
+        status = gone_meanwhile(p, offset, read_segment(p, &at, &w, out));
+        if (status && *out) {
+            log_slice_release(*out);
+            *out = NULL;
+        }
         bool through = at.position >= at.size;
         segment_release(p, at.segment);
         if (status || *out || !through || at.next_base < 0 || at.next_base >= at.end)

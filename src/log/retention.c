@@ -94,7 +94,7 @@ static size_t too_old(const struct log_partition *p, int64_t now_ms)
 /* When the first segment that stays expires. */
 static int64_t due_of(const struct log_partition *p)
 {
-    for (size_t i = 0; p->conf.delete && p->conf.retention_ms >= 0 && i < p->segments.n; i++)
+    for (size_t i = 0; p->conf.delete &&p->conf.retention_ms >= 0 && i < p->segments.n; i++)
         if (p->segments.p[i]->size && end_of(p, i) > p->log_start_wanted)
             return expires_ms(p, p->segments.p[i]);
     return INT64_MAX;
@@ -148,6 +148,8 @@ static void throw_away(struct log_partition *p, struct trash *t)
 {
     struct fault f;
     for (size_t i = 0; i < t->segments.n; i++) {
+        (void)!segment_hold(t->segments.p[i],
+                            NULL); /* for who reads it: else it would be opened by a name that is gone */
         if (segment_unlink_at(p->dir, t->segments.p[i]->base_offset, &f))
             os_log(OS_WARN, "log", "%s: a segment that was deleted stays until the next start: %s", p->name,
                    fault_message(&f));

@@ -15,33 +15,43 @@ static void file_name(const struct segment *s, const char *ext, char out[LOG_PAT
     snprintf(out, LOG_PATH, "%s%s", s->path, ext);
 }
 
-enum err segment_open(struct segment **out, const char *dir, int64_t base_offset, bool create, struct fault *f)
+/* The indexes of a new segment: stale ones of a segment that was cut away must not speak for this one. */
+static enum err fresh_indexes(const struct segment *s, struct fault *f)
+{
+    static const char *const EXT[] = {".index", ".timeindex"};
+    char path[LOG_PATH];
+    enum err e = ERR_OK;
+    for (int i = 0; !e && i < 2; i++) {
+        struct os_file *file = NULL;
+        file_name(s, EXT[i], path);
+        e = os_open(&file, path, OS_RDWR | OS_CREATE | OS_TRUNC, f);
+        os_close(file);
+    }
+    file_name(s, ".txnindex", path);
+    if (!e && (e = os_unlink(path, f)) == ERR_NOTFOUND)
+        e = ERR_OK;
+    return e;
+}
+
+enum err segment_open(struct segment **out, struct files *files, const char *dir, int64_t base_offset, bool create,
+                      struct fault *f)
 {
     size_t n = strlen(dir) + 32;
     struct segment *s = calloc(1, sizeof *s + n);
     if (!s)
         return FAULT(f, ERR_NOMEM, {"what", "a segment"});
     snprintf(s->path, n, "%s/%020lld", dir, (long long)base_offset);
+    s->files = files;
     s->refs = 1;
     s->base_offset = base_offset;
     s->max_ts = s->max_ts_offset = s->first_ts = s->made_ms = -1;
     char path[LOG_PATH];
+    struct os_stat st = {0};
     file_name(s, ".log", path);
-    enum err e = os_open(&s->file, path, OS_RDWR | (create ? OS_CREATE | OS_TRUNC : 0), f);
-    if (!e)
-        e = os_size(s->file, &s->size, f);
-    if (!e && create) { /* stale indexes of a segment that was cut away must not speak for this one */
-        static const char *const EXT[] = {".index", ".timeindex"};
-        for (int i = 0; !e && i < 2; i++) {
-            struct os_file *file = NULL;
-            file_name(s, EXT[i], path);
-            e = os_open(&file, path, OS_RDWR | OS_CREATE | OS_TRUNC, f);
-            os_close(file);
-        }
-        file_name(s, ".txnindex", path);
-        if (!e && (e = os_unlink(path, f)) == ERR_NOTFOUND)
-            e = ERR_OK;
-    }
+    enum err e = create ? segment_create_file(s, f) : os_stat(path, &st, f);
+    if (!e && create)
+        e = fresh_indexes(s, f);
+    s->size = st.size;
     if (e) {
         segment_free(s);
         return e;
@@ -53,7 +63,7 @@ enum err segment_open(struct segment **out, const char *dir, int64_t base_offset
 
 void segment_free(struct segment *s)
 {
-    os_close(s->file);
+    segment_close_file(s);
     vec_free(&s->index);
     vec_free(&s->times);
     vec_free(&s->aborted);
@@ -68,10 +78,10 @@ static enum err reserve(struct segment *s, size_t n, struct fault *f)
     uint64_t piece = s->size / 4;
     piece = piece < RESERVE_LEAST ? RESERVE_LEAST : piece > RESERVE_MOST ? RESERVE_MOST : piece;
     uint64_t end = s->size + (n > piece ? n : piece);
-    enum err e = os_reserve(s->file, s->size, end - s->size, f);
+    enum err e = segment_reserve(s, s->size, end - s->size, f);
     if (e == ERR_NOSPACE) { /* near the end of the disk: only what is needed */
         end = s->size + n;
-        e = os_reserve(s->file, s->size, n, f);
+        e = segment_reserve(s, s->size, n, f);
     }
     if (!e)
         s->reserved = end;
@@ -82,9 +92,9 @@ enum err segment_write(struct segment *s, const char *p, size_t n, struct fault 
 {
     enum err e = reserve(s, n, f);
     if (!e)
-        e = os_pwrite(s->file, p, n, s->size, f);
+        e = segment_pwrite(s, p, n, s->size, f);
     if (e) {
-        if (os_truncate(s->file, s->size, NULL))
+        if (segment_truncate(s, s->size, NULL))
             os_log(OS_ERROR, "log", "%s.log: a failed write could not be undone", s->path);
         s->reserved = s->size;
         return e;
@@ -172,9 +182,7 @@ enum err segment_sync_index(struct segment *s, struct fault *f)
 {
     struct buf none = {0};
     enum err e = append_file(s, ".index", &none, UINT64_MAX, true, f);
-    if (!e)
-        e = append_file(s, ".timeindex", &none, UINT64_MAX, true, f);
-    return e ? e : segment_sync_aborted(s, f);
+    return e ? e : append_file(s, ".timeindex", &none, UINT64_MAX, true, f);
 }
 
 /* A whole index file, malloc'ed; a trailing part of an entry is not counted. */
@@ -203,27 +211,57 @@ static struct time_entry time_at(const char *p, size_t i)
     return (struct time_entry){(int64_t)get_u64be(p + i * TIME_ENTRY), get_u32be(p + i * TIME_ENTRY + 8)};
 }
 
-enum err segment_load_index(struct segment *s, struct fault *f)
+void segment_drop_index(struct segment *s)
+{
+    s->index.n = s->times.n = s->index_written = s->times_written = 0;
+    s->max_ts = s->max_ts_offset = -1;
+    s->since_index = 0;
+}
+
+static void load_offsets(struct segment *s, const struct mark *m, const char *p, size_t n)
+{
+    uint32_t end = (uint32_t)(m->offset - s->base_offset);
+    for (size_t i = 0; i < n && i < m->index_n; i++) {
+        struct index_entry x = index_at(p, i), last = s->index.n ? s->index.p[s->index.n - 1] : (struct index_entry){0};
+        if (x.offset <= last.offset || x.position <= last.position || x.offset >= end || x.position >= m->position)
+            return;
+        vec_push(&s->index, x);
+    }
+}
+
+static void load_times(struct segment *s, const struct mark *m, const char *p, size_t n)
+{
+    uint32_t end = (uint32_t)(m->offset - s->base_offset);
+    for (size_t i = 0; i < n && i < m->times_n; i++) {
+        struct time_entry x = time_at(p, i);
+        const struct time_entry *last = s->times.n ? &s->times.p[s->times.n - 1] : NULL;
+        if (x.offset >= end || (last && (x.timestamp_ms <= last->timestamp_ms || x.offset <= last->offset)))
+            return;
+        vec_push(&s->times, x);
+    }
+}
+
+enum err segment_load_index(struct segment *s, const struct mark *m, bool *holds, struct fault *f)
 {
     char *p;
     size_t n;
     enum err e = load(s, ".index", INDEX_ENTRY, &p, &n, f);
     if (e)
         return e;
-    for (size_t i = 0; i < n; i++)
-        vec_push(&s->index, index_at(p, i));
-    s->index_written = n;
+    load_offsets(s, m, p, n);
     free(p);
     if ((e = load(s, ".timeindex", TIME_ENTRY, &p, &n, f)))
         return e;
-    for (size_t i = 0; i < n; i++)
-        vec_push(&s->times, time_at(p, i));
-    s->times_written = n;
+    load_times(s, m, p, n);
     free(p);
-    if (n) {
-        s->max_ts = s->times.p[n - 1].timestamp_ms;
-        s->max_ts_offset = s->base_offset + s->times.p[n - 1].offset;
+    s->index_written = s->index.n;
+    s->times_written = s->times.n;
+    *holds = s->index.n == m->index_n && s->times.n == m->times_n;
+    if (s->times.n) {
+        s->max_ts = s->times.p[s->times.n - 1].timestamp_ms;
+        s->max_ts_offset = s->base_offset + s->times.p[s->times.n - 1].offset;
     }
+    s->since_index = m->position - (s->index.n ? s->index.p[s->index.n - 1].position : 0);
     return ERR_OK;
 }
 
@@ -237,9 +275,9 @@ enum err segment_load_first_ts(struct segment *s, struct fault *f)
 {
     char header[BATCH_HEADER];
     size_t got;
-    enum err e = os_pread(s->file, header, sizeof header, 0, &got, f);
-    if (!e && got == sizeof header)
-        s->first_ts = (int64_t)get_u64be(header + 35); /* maxTimestamp: batch.h */
+    enum err e = segment_pread(s, header, sizeof header, 0, false, &got, f);
+    if (!e)
+        s->first_ts = got == sizeof header ? (int64_t)get_u64be(header + 35) /* maxTimestamp: batch.h */ : -1;
     return e;
 }
 
@@ -274,7 +312,7 @@ CHECK static enum err doubt_index(struct segment *s, int64_t last_offset, uint64
     size_t got;
     if (!*position)
         return ERR_OK;
-    enum err e = os_pread(s->file, head, sizeof head, *position, &got, f);
+    enum err e = segment_pread(s, head, sizeof head, *position, false, &got, f);
     if (e)
         return e;
     if (got == sizeof head && (int64_t)get_u64be(head) + (int32_t)get_u32be(head + 23) == last_offset)

@@ -73,6 +73,8 @@ enum err producers_save(struct producers *t, const char *dir, int64_t offset, in
     char path[LOG_PATH];
     struct buf b = {0};
     struct os_file *file;
+    if (t->saved == offset + 1)
+        return ERR_OK;
     encode(t, now_ms, &b);
     if (b.bad) {
         buf_free(&b);
@@ -85,6 +87,7 @@ enum err producers_save(struct producers *t, const char *dir, int64_t offset, in
         os_close(file);
     }
     buf_free(&b);
+    t->saved = e ? 0 : offset + 1;
     return e;
 }
 
@@ -151,21 +154,20 @@ static enum err note_snapshot(void *arg, const char *name)
     return ERR_OK;
 }
 
-enum err producers_load(struct producers *t, const char *dir, int64_t limit, int64_t log_start, int64_t *offset,
-                        struct fault *f)
+enum err producers_load(struct producers *t, const char *dir, int64_t *list, size_t n_list, int64_t least,
+                        int64_t *offset, struct fault *f)
 {
-    struct snapshot_list list = {0};
-    enum err e = os_list(dir, note_snapshot, &list, f);
-    *offset = log_start;
+    enum err e = ERR_OK;
+    *offset = least;
     for (bool found = false; !e && !found;) { /* the newest first; a torn one is passed over */
         int64_t best = -1;
         size_t at = 0;
-        for (size_t i = 0; i < list.offsets.n; i++)
-            if (list.offsets.p[i] > best && list.offsets.p[i] <= limit) {
-                best = list.offsets.p[i];
+        for (size_t i = 0; i < n_list; i++)
+            if (list[i] > best) {
+                best = list[i];
                 at = i;
             }
-        if (best < log_start)
+        if (best < least)
             break;
         char path[LOG_PATH], *p = NULL;
         size_t n = 0;
@@ -175,25 +177,29 @@ enum err producers_load(struct producers *t, const char *dir, int64_t limit, int
         if (found) {
             take(t, p, n);
             *offset = best;
+            t->saved = best + 1;
         }
-        list.offsets.p[at] = -1;
+        list[at] = -1;
         free(p);
     }
-    vec_free(&list.offsets);
     return e;
 }
 
-enum err producers_prune(const char *dir, int64_t keep, int64_t limit, struct fault *f)
+enum err producers_unlink(const char *dir, int64_t offset, struct fault *f)
+{
+    char path[LOG_PATH];
+    snapshot_path(path, dir, offset);
+    enum err e = os_unlink(path, f);
+    return e == ERR_NOTFOUND ? ERR_OK : e;
+}
+
+enum err producers_prune(const char *dir, int64_t keep, struct fault *f)
 {
     struct snapshot_list list = {0};
     enum err e = os_list(dir, note_snapshot, &list, f);
-    for (size_t i = 0; !e && i < list.offsets.n; i++) {
-        int64_t offset = list.offsets.p[i];
-        char path[LOG_PATH];
-        snapshot_path(path, dir, offset);
-        if (offset < keep || offset > limit)
-            e = os_unlink(path, f);
-    }
+    for (size_t i = 0; !e && i < list.offsets.n; i++)
+        if (list.offsets.p[i] < keep)
+            e = producers_unlink(dir, list.offsets.p[i], f);
     vec_free(&list.offsets);
     return e;
 }

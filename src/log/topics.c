@@ -308,7 +308,7 @@ static enum err open_files(struct log *l, struct os_uuid id, struct fault *f)
         struct segment *s = NULL;
         os_mutex_lock(p->lock);
         if (!p->segments.n && !p->failed) {
-            enum err bad = segment_open(&s, p->dir, 0, false, f);
+            enum err bad = segment_open(&s, &l->files, p->dir, 0, false, f);
             if (bad)
                 e = bad;
             else

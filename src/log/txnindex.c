@@ -55,8 +55,10 @@ enum err segment_flush_aborted(struct segment *s, bool seal, struct fault *f)
         os_close(file);
     }
     buf_free(&b);
-    if (!e)
+    if (!e) {
         s->aborted_written = s->aborted.n;
+        s->aborted_dirty = true;
+    }
     return e;
 }
 

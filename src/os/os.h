@@ -103,7 +103,7 @@ bool os_cond_wait_until(struct os_cond *c, struct os_mutex *m, int64_t deadline_
 void os_cond_signal(struct os_cond *c);
 void os_cond_broadcast(struct os_cond *c);
 int os_cpus(void);
-void os_raise_file_limit(void); /* as many open files as the system lets us have */
+uint64_t os_raise_file_limit(void); /* as many open files as the system lets us have; returns how many */
 
 /* -- the rest --------------------------------------------------------------------------------------------------- */
 void os_random(void *p, size_t n);

@@ -223,11 +223,12 @@ int os_cpus(void)
     return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
 }
 
-void os_raise_file_limit(void)
+uint64_t os_raise_file_limit(void)
 {
     struct rlimit r;
     if (os_twin || getrlimit(RLIMIT_NOFILE, &r))
-        return;
-    r.rlim_cur = r.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &r);
+        return 1024;
+    rlim_t most = r.rlim_max, now = r.rlim_cur;
+    r.rlim_cur = most;
+    return setrlimit(RLIMIT_NOFILE, &r) ? now : most;
 }

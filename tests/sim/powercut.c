@@ -481,12 +481,26 @@ static void keep_image(void *arg, const char *image, size_t n)
 
 static struct log *open_and_check(struct broker **b)
 {
-    struct log_options o = {.dir = "/var/penstock", .segment_bytes = 16 << 10, .journal_file_bytes = 48 << 10};
+    struct log_options o = {.dir = "/var/penstock",
+                            .segment_bytes = 16 << 10,
+                            .journal_file_bytes = 48 << 10,
+                            .mark_bytes = sim_random(2) ? 2 << 10 : 0,
+                            .open_files = sim_random(2) ? 4 : 0}; /* 4: nearly each use opens and closes one */
     struct log *l;
     struct fault f;
     enum err e = log_open(&l, &o, &f);
     if (!e && truth_check(T, l))
         _exit(1);
+    struct log_stats stats = {0};
+    if (!e)
+        log_stats(l, &stats);
+    for (int i = 0; !e && i < TELLERS; i++)
+        teller_finish(T, l, i);
+    if (stats.lost_marks) { /* nothing is lost, but it was read again from the beginning */
+        if (!T->quiet)
+            fprintf(stderr, "  %llu marks did not hold\n", (unsigned long long)stats.lost_marks);
+        _exit(1);
+    }
     struct broker_options bo = {.log = e ? NULL : l, .no_auto_create = true};
     if (!e)
         e = broker_start(b, &bo, &f);
@@ -516,7 +530,10 @@ static void choose_end(int number, uint64_t spread)
         sites++;
     T->killed = kill;
     sim_kill_instead(kill);
-    if (soon) {
+    if (soon && sim_random(2)) { /* before the checkpoint that a start after a kill leaves for later */
+        sim_cut_at_site("recovery-points.file", 1);
+        sim_cut_in(1 + sim_random(6000));
+    } else if (soon) {
         sim_cut_in(1 + sim_random(300));
     } else if (kill || sim_random(2)) {
         sim_cut_at_site(sim_site(sim_random(sites)), 1 + sim_random((uint64_t)1 << sim_random(7)));
@@ -545,6 +562,8 @@ static void stage(uint64_t seed, int number)
     struct broker *b;
     if (number == STAGES) {
         struct log *l = open_and_check(&b);
+        if (truth_check(T, l)) /* once more: every transaction has ended */
+            _exit(1);
         broker_stop(b);
         log_close(l);
         _exit(0);

@@ -219,6 +219,12 @@ static void transaction(struct teller *x)
     txn->state = TXN_DONE;
 }
 
+void teller_finish(struct truth *t, struct log *l, int number)
+{
+    struct teller x = {.t = t, .l = l, .me = &t->tellers[number], .number = number};
+    recover(&x);
+}
+
 void teller_run(struct truth *t, struct log *l, int number, struct os_mutex *ids, const bool *stop)
 {
     struct teller x = {.t = t, .l = l, .me = &t->tellers[number], .number = number, .stop = stop};
@@ -227,7 +233,6 @@ void teller_run(struct truth *t, struct log *l, int number, struct os_mutex *ids
         _exit(1);
     t->largest_producer_id = x.me->id > t->largest_producer_id ? x.me->id : t->largest_producer_id;
     os_mutex_unlock(ids);
-    recover(&x);
     while (!*stop) {
         transaction(&x);
         os_sleep_ms(1 + (int64_t)sim_random(25));

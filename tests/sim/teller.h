@@ -13,7 +13,9 @@
 
 #include "truth.h"
 
-/* Finish what the last process left, then work until *stop. `ids` guards the truth's largest producer id. */
+/* Finish what the last process left open. Before the broker starts, which would abort what its coordinator does not know. */
+void teller_finish(struct truth *t, struct log *l, int number);
+/* Work until *stop. `ids` guards the truth's largest producer id. */
 void teller_run(struct truth *t, struct log *l, int number, struct os_mutex *ids, const bool *stop);
 
 #endif
