@@ -184,6 +184,11 @@ static enum err source_numbers(const struct option *o, int n, struct foreign_con
     return e;
 }
 
+int32_t foreign_transaction_ms(const struct foreign_config *c)
+{
+    return c->transaction_ms < INT32_MAX ? (int32_t)c->transaction_ms : INT32_MAX;
+}
+
 /* -- producers --------------------------------------------------------------------------------------------------------------- */
 
 static enum err refuse(struct fault *f, const char *feature, const char *hint)
@@ -265,6 +270,8 @@ static enum err sink_numbers(const struct java_options *j, struct foreign_config
         e = read_number(o, j->n, "kafka.delivery.timeout.ms", 0, &c->delivery_ms, f);
     if (!e)
         e = read_number(o, j->n, "kafka.buffer.memory", 0, &c->buffer_bytes, f);
+    if (!e)
+        e = read_number(o, j->n, "kafka.transaction.timeout.ms", 1, &c->transaction_ms, f);
     if (!e && java_option(j, "transactional.id").p)
         e = refuse(f, "kafka.transactional.id", "The sink's transactions are its own.");
     if (!e)
@@ -336,6 +343,7 @@ enum err foreign_config(const struct option *options, int noptions, enum foreign
                                  .tries = 3,
                                  .pause_ms = 10,
                                  .block_ms = 60000,
+                                 .transaction_ms = 900000,
                                  .delivery_ms = 120000,
                                  .fetch_bytes = 1 << 20,
                                  .buffer_bytes = 32 << 20};

@@ -48,6 +48,9 @@ enum foreign_role { FOREIGN_SOURCE, FOREIGN_SINK };
 CHECK enum err foreign_config(const struct option *options, int noptions, enum foreign_role role, struct arena *a,
                               const struct foreign_config **out, struct fault *f);
 
+/* kafka.transaction.timeout.ms; else the longest that a broker's defaults allow. */
+int32_t foreign_transaction_ms(const struct foreign_config *c);
+
 /* -- reading ------------------------------------------------------------------------------------------------------- */
 struct foreign;
 struct foreign_feed;
@@ -139,6 +142,8 @@ CHECK enum err foreign_producer_offset(struct foreign_producer *p, struct str gr
                                        int32_t partition, int64_t offset, struct str metadata, struct fault *f);
 /* Until every record sent is acknowledged; the first failure among them is ERR_KAFKA_WRITE naming topic and broker's reason. */
 CHECK enum err foreign_producer_flush(struct foreign_producer *p, struct fault *f);
+/* Records that were sent and are not acknowledged yet: given up where that is still possible; a transaction is aborted. */
+void foreign_producer_forget(struct foreign_producer *p);
 /* EndTxn (flushes before a commit); nothing to do when nothing was begun. */
 CHECK enum err foreign_producer_end(struct foreign_producer *p, bool commit, struct fault *f);
 /* Committed offset of a group with its metadata, by OffsetFetch with require_stable; waits out pending ones. offset -1: none. */

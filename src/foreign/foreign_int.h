@@ -23,11 +23,12 @@ struct foreign_config {
     struct foreign_property properties[FOREIGN_PROPERTIES];
     int nproperties;
     bool read_committed;
-    int64_t poll_ms;      /* kafkaConsumer.pollTimeoutMs: a range without a record for so long fails */
-    int64_t api_ms;       /* default.api.timeout.ms: metadata and offsets */
-    int64_t tries;        /* fetchOffset.numRetries */
-    int64_t pause_ms;     /* fetchOffset.retryIntervalMs */
-    int64_t block_ms;     /* max.block.ms: a producer's metadata and buffer */
+    int64_t poll_ms;  /* kafkaConsumer.pollTimeoutMs: a range without a record for so long fails */
+    int64_t api_ms;   /* default.api.timeout.ms: metadata and offsets */
+    int64_t tries;    /* fetchOffset.numRetries */
+    int64_t pause_ms; /* fetchOffset.retryIntervalMs */
+    int64_t block_ms; /* max.block.ms: a producer's metadata and buffer */
+    int64_t transaction_ms;
     int64_t delivery_ms;  /* delivery.timeout.ms */
     int64_t fetch_bytes;  /* max.partition.fetch.bytes */
     int64_t buffer_bytes; /* buffer.memory */
@@ -144,6 +145,8 @@ struct foreign_driver {
                                    int64_t timestamp_ms, struct foreign_answer *why); /* TIMEOUT: the queue is full */
     void (*serve)(struct foreign_client *k, int64_t ms); /* deliveries that have come are reported; waits for one */
     int (*unsent)(struct foreign_client *k);
+    void (*flush)(struct foreign_client *k,
+                  int64_t ms); /* what is queued is sent now; waits until it is acknowledged, or ms */
     void (*purge)(struct foreign_client *k);
     enum foreign_status (*init)(struct foreign_client *k, int64_t ms, struct foreign_answer *why);
     enum foreign_status (*begin)(struct foreign_client *k, struct foreign_answer *why);

@@ -558,6 +558,7 @@ const struct foreign_driver FOREIGN_MEMORY = {
     .produce = produce,
     .serve = serve,
     .unsent = unsent,
+    .flush = serve,
     .purge = purge,
     .init = init,
     .begin = begin,

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { ABORT_MS = 3000 }; /* what is not aborted by then, the next incarnation or the broker's own time limit aborts */
+
 struct foreign_producer {
     const struct foreign_config *config;
     const bool *cancelled;
@@ -199,7 +201,7 @@ enum err foreign_producer_flush(struct foreign_producer *p, struct fault *f)
     while (!p->is_failed && foreign_driver->unsent(p->client) > 0) {
         if (foreign_cancelled(p->cancelled))
             return FAULT(f, ERR_CANCELLED);
-        foreign_driver->serve(p->client, FOREIGN_LOOK_MS);
+        foreign_driver->flush(p->client, FOREIGN_LOOK_MS);
     }
     foreign_driver->serve(p->client, 0);
     enum err e = failure(p, f);
@@ -209,6 +211,16 @@ enum err foreign_producer_flush(struct foreign_producer *p, struct fault *f)
         p->is_failed = false;
     }
     return e;
+}
+
+void foreign_producer_forget(struct foreign_producer *p)
+{
+    struct fault f;
+    foreign_driver->purge(p->client);
+    foreign_driver->serve(p->client, 0);
+    if (p->is_open && foreign_producer_end(p, false, &f))
+        os_log(OS_WARN, "foreign", "%s", fault_message(&f));
+    p->is_failed = false;
 }
 
 static enum err unknown(struct foreign_producer *p, const struct foreign_answer *why, struct fault *f)
@@ -230,8 +242,9 @@ enum err foreign_producer_end(struct foreign_producer *p, bool commit, struct fa
     enum err e = commit ? foreign_producer_flush(p, f) : ERR_OK;
     if (e)
         return e;
-    int64_t deadline = os_mono_ns() + p->config->block_ms * 1000000;
-    while (foreign_driver->end(p->client, commit, 5000, &why)) {
+    int64_t ms = commit ? p->config->block_ms : ABORT_MS, slice = ms < 5000 ? ms : 5000;
+    int64_t deadline = os_mono_ns() + ms * 1000000;
+    while (foreign_driver->end(p->client, commit, slice, &why)) {
         bool again = why.status == FOREIGN_AGAIN || why.status == FOREIGN_TIMEOUT;
         if (again && os_mono_ns() < deadline) {
             os_sleep_ms(10);

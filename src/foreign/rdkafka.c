@@ -10,6 +10,7 @@
  */
 #include "foreign/no_sasl.h"
 #include "foreign/rdkafka_int.h"
+#include "foreign/scram.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,6 +197,18 @@ static bool set_number(rd_kafka_conf_t *conf, const char *name, int64_t value, s
     return set(conf, name, text, why);
 }
 
+/* A client that only asks, made of a sink's options: it would warn about each of these. */
+static bool is_producers(const char *name)
+{
+    static const char *const names[] = {"acks",           "batch.size", "compression.",    "delivery.timeout.ms",
+                                        "enable.idempot", "linger.ms",  "max.in.flight",   "partitioner",
+                                        "queue.buffer",   "retries",    "retry.backoff.ms"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strncmp(name, names[i], strlen(names[i])))
+            return true;
+    return false;
+}
+
 static bool configure(rd_kafka_conf_t *conf, struct foreign_client *k, struct foreign_answer *why)
 {
     const struct foreign_client_options *o = &k->o;
@@ -204,7 +217,8 @@ static bool configure(rd_kafka_conf_t *conf, struct foreign_client *k, struct fo
         if (FIXED[i].everywhere || FIXED[i].kind == o->kind)
             ok = set(conf, FIXED[i].name, FIXED[i].value, why);
     for (int i = 0; ok && i < o->config->nproperties; i++)
-        ok = set(conf, o->config->properties[i].name, o->config->properties[i].value, why);
+        ok = (o->kind != CLIENT_PRODUCER && is_producers(o->config->properties[i].name)) ||
+             set(conf, o->config->properties[i].name, o->config->properties[i].value, why);
     if (ok && o->kind == CLIENT_FEEDS) {
         int64_t kib = o->ahead_bytes >> 10;
         ok = set_number(conf, "queued.max.messages.kbytes", kib < 1 ? 1 : kib, why) &&
@@ -244,6 +258,7 @@ static enum foreign_status open_(const struct foreign_client_options *o, struct 
     if (!k)
         return why->status;
     no_sasl();
+    scram_repair();
     k->o = *o;
     k->lock = os_mutex_new();
     const char *mechanism = foreign_property(o->config, "sasl.mechanisms");
@@ -367,11 +382,26 @@ static void event(rd_kafka_t *rk, void *opaque)
     t->ready(t->arg);
 }
 
+/*
+ * What is left in the queue goes: an operation in it holds its partition, which holds the queue and a broker. The partition
+ * of a topic that was deleted is on no list any more that librdkafka would empty, and rd_kafka_destroy would wait for that
+ * broker's thread for ever.
+ */
+static void drain(struct foreign_tail *t)
+{
+    rd_kafka_message_t *m[64];
+    ssize_t n;
+    while ((n = rd_kafka_consume_batch_queue(t->queue, 0, m, 64)) > 0)
+        for (ssize_t i = 0; i < n; i++)
+            rd_kafka_message_destroy(m[i]);
+}
+
 static void tail_stop(struct foreign_tail *t)
 {
     if (t->queue) {
         rd_kafka_queue_cb_event_enable(t->queue, NULL, NULL);
         rd_kafka_consume_stop(t->topic, t->partition);
+        drain(t);
         rd_kafka_queue_destroy(t->queue);
     }
     if (t->position)
@@ -476,6 +506,7 @@ const struct foreign_driver FOREIGN_LIBRARY = {
     .produce = rdkafka_produce,
     .serve = rdkafka_serve,
     .unsent = rdkafka_unsent,
+    .flush = rdkafka_flush,
     .purge = rdkafka_purge,
     .init = rdkafka_init,
     .begin = rdkafka_begin,

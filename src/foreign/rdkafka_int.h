@@ -24,6 +24,7 @@ enum foreign_status rdkafka_produce(struct foreign_client *k, const char *topic,
                                     struct str value, const struct foreign_header *headers, size_t nheaders,
                                     int64_t timestamp_ms, struct foreign_answer *why);
 void rdkafka_serve(struct foreign_client *k, int64_t ms);
+void rdkafka_flush(struct foreign_client *k, int64_t ms);
 int rdkafka_unsent(struct foreign_client *k);
 void rdkafka_purge(struct foreign_client *k);
 enum foreign_status rdkafka_init(struct foreign_client *k, int64_t ms, struct foreign_answer *why);

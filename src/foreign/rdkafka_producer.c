@@ -67,6 +67,11 @@ void rdkafka_serve(struct foreign_client *k, int64_t ms)
     rd_kafka_poll(k->rk, (int)ms);
 }
 
+void rdkafka_flush(struct foreign_client *k, int64_t ms)
+{
+    rd_kafka_flush(k->rk, (int)ms);
+}
+
 int rdkafka_unsent(struct foreign_client *k)
 {
     return rd_kafka_outq_len(k->rk);

@@ -1,6 +1,7 @@
 /* The driver over librdkafka itself, against the brokers that librdkafka brings along for tests: records there and back, errors injected. */
 #include "base/test.h"
 #include "foreign/foreign_int.h"
+#include "foreign/scram.h"
 
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -215,6 +216,23 @@ TEST(transactions_and_a_groups_offset)
     EXPECT_INT(foreign_producer_end(p, true, &F), ERR_KAFKA_FENCED);
     foreign_producer_close(p);
     teardown();
+}
+
+/* RFC 5802: the last message repeats the nonce that the server sent, client's part first, once. */
+TEST(scrams_nonce_is_sent_once)
+{
+    static const char C[] = "abcdefghijklmnopqrstuvwxyz012345", S[] = "the-server's-part";
+    char wrong[400], right[400], out[400];
+    for (int whole = 0; whole < 2; whole++) {
+        const char *before = whole ? "n=alice,r=abcdefghijklmnopqrstuvwxyz012345,r=x,s=c2FsdA==,i=4096," : "";
+        int n = snprintf(wrong, sizeof wrong, "%sc=biws,r=%s%s%s%s", before, C, C, S, whole ? "" : ",p=cHJvb2Y=");
+        int m = snprintf(right, sizeof right, "%sc=biws,r=%s%s%s", before, C, S, whole ? "" : ",p=cHJvb2Y=");
+        EXPECT_INT(scram_put_right(wrong, (size_t)n, out, sizeof out), m);
+        EXPECT(!memcmp(out, right, (size_t)m));
+        EXPECT_INT(scram_put_right(right, (size_t)m, out, sizeof out), 0);
+        EXPECT_INT(scram_put_right(wrong, (size_t)n, out, 10), 0);
+    }
+    EXPECT_INT(scram_put_right("", 0, out, sizeof out), 0);
 }
 
 TEST(nobody_there_fails_with_the_address)

@@ -78,11 +78,11 @@ static enum err token(const struct jaas *j, const struct java_options *o, struct
             return refuse(f, "a space in a claim (%.*s)", v, "Give a claim without spaces.");
         }
         size_t from = b.n;
+        bool is_list = v.n > 1 && strstr(names[i].java, "List"); /* "|a|b": the first character separates */
         if (v.p)
-            buf_fmt(&b, "%s%s=%.*s", b.n ? " " : "", names[i].ours, STR_ARG(v));
-        if (v.n > 1 && strstr(names[i].java, "List")) /* "|a|b": the first character separates */
-            for (size_t k = from; k < b.n; k++)
-                b.p[k] = b.p[k] == v.p[0] ? ',' : b.p[k];
+            buf_fmt(&b, "%s%s=%.*s", b.n ? " " : "", names[i].ours, STR_ARG(str_sub(v, is_list, v.n)));
+        for (size_t k = from; is_list && k < b.n; k++)
+            b.p[k] = b.p[k] == v.p[0] ? ',' : b.p[k];
     }
     enum err e =
         jaas_option(j, "unsecuredLoginStringClaim_sub").n

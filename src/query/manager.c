@@ -296,7 +296,9 @@ static enum err open_checkpoint(struct query *q, struct fault *f)
 
 static enum err open_sink(struct query *q, struct fault *f)
 {
-    struct sink_env env = {&q->manager->env, q->options.console, q->options.console_arg, q->options.tables};
+    struct source_env source = q->manager->env;
+    source.cancelled = &q->cancel;
+    struct sink_env env = {&source, q->options.console, q->options.console_arg, q->options.tables};
     return sink_open(&env, q->options.sink_format, q->options.options, q->options.noptions, q->plan->schema,
                      q->options.mode, q->name, q->zone, !q->is_temporary, &q->sink, f);
 }

@@ -11,6 +11,7 @@
  * start of one fences the first.
  */
 #include "base/limit.h"
+#include "foreign/foreign.h"
 #include "sink/kafka_output.h"
 #include "sink/sink_int.h"
 #include "wire/json.h"
@@ -129,14 +130,13 @@ static enum err options_check(struct kafka *s, struct fault *f)
 static enum err choose_output(struct kafka *s, const struct kafka_output_class **out, struct fault *f)
 {
     const struct source_env *env = &s->base.source;
-    struct str bootstrap = option_get(s->base.options, s->base.noptions, "kafka.bootstrap.servers");
-    *out = env->kafka_output ? env->kafka_output : &KAFKA_LOCAL;
-    if (env->kafka_output || !env->is_ours || env->is_ours(env->arg, bootstrap))
+    bool ours = true;
+    *out = env->kafka_output;
+    if (*out)
         return ERR_OK;
-    char feature[256];
-    snprintf(feature, sizeof feature, "writing to another Kafka cluster (kafka.bootstrap.servers=%.*s)",
-             STR_ARG(str_sub(bootstrap, 0, 160)));
-    return FAULT(f, ERR_UNSUPPORTED, {"feature", feature}, {"hint", "Name an address of this server."});
+    enum err e = source_cluster_is_ours(env, FOREIGN_SINK, s->base.options, s->base.noptions, &ours, f);
+    *out = ours ? &KAFKA_LOCAL : &KAFKA_ELSEWHERE;
+    return e;
 }
 
 static enum err open_(struct sink *base, struct fault *f)

@@ -3,6 +3,7 @@
  *
  *   kafka.c         rows, columns, batches, notes
  *   kafka_local.c   the embedded log: record batches per partition
+ *   kafka_foreign.c another cluster: a librdkafka producer
  *
  * An output takes records one by one and holds as few of them as it can. It knows two ways to let go of a batch: flush
  * (at-least-once: all that was written is durable), and end (a transaction: all or nothing, with a note beside it).
@@ -43,7 +44,7 @@ struct kafka_output_class {
     enum err (*noted)(struct kafka_output *o, struct arena *a, struct kafka_note *n, struct fault *f);
     enum err (*end)(struct kafka_output *o, const struct kafka_note *n, struct fault *f);
 };
-extern const struct kafka_output_class KAFKA_LOCAL;
+extern const struct kafka_output_class KAFKA_LOCAL, KAFKA_ELSEWHERE;
 
 CHECK enum err kafka_write_failed(struct str topic, const char *detail, struct fault *f);
 

@@ -41,19 +41,50 @@ static enum err schema(const struct option *options, int noptions, bool is_strea
     return ERR_OK;
 }
 
-/* Is it ours after all, under an address that we do not know? Its id says. Nobody there: the first question to it will say so. */
+/* Nobody there: the first question to it will say so. */
+static enum err ask_id(const struct source_env *env, struct foreign *c, bool *ours, struct fault *f)
+{
+    struct arena *a = arena_new(0);
+    struct fault ignored;
+    struct str id;
+    enum err e = foreign_cluster_id(c, CLUSTER_ID_MS, a, &id, &ignored);
+    *ours = !e && env->log && str_eqz(id, log_cluster_id(env->log));
+    arena_free(a);
+    return e == ERR_CANCELLED ? FAULT(f, ERR_CANCELLED) : ERR_OK;
+}
+
+static bool is_our_address(const struct source_env *env, struct str bootstrap)
+{
+    return !env->is_ours || env->is_ours(env->arg, bootstrap);
+}
+
+enum err source_cluster_is_ours(const struct source_env *env, enum foreign_role role, const struct option *options,
+                                int noptions, bool *out, struct fault *f)
+{
+    struct arena *a = arena_new(0);
+    const struct foreign_config *config;
+    struct foreign *c = NULL;
+    enum err e = ERR_OK;
+    *out = is_our_address(env, option_get(options, noptions, "kafka.bootstrap.servers"));
+    if (!*out && !(e = foreign_config(options, noptions, role, a, &config, f)) &&
+        !(e = foreign_open(config, env->cancelled, &c, f)))
+        e = ask_id(env, c, out, f);
+    foreign_close(c);
+    arena_free(a);
+    return e;
+}
+
+/* The same, keeping the client. */
 static enum err is_foreign(struct kafka_source *s, bool *out, struct fault *f)
 {
-    struct str id;
-    struct fault ignored;
-    *out = s->base.env.is_ours && !s->base.env.is_ours(s->base.env.arg, s->options.bootstrap);
-    enum err e = *out ? kafka_foreign_open(s, f) : ERR_OK;
-    if (e || !*out || !s->base.env.log)
-        return e;
-    e = foreign_cluster_id(s->foreign, CLUSTER_ID_MS, s->base.arena, &id, &ignored);
-    if (!e && str_eqz(id, log_cluster_id(s->base.env.log)))
-        *out = false;
-    return e == ERR_CANCELLED ? FAULT(f, ERR_CANCELLED) : ERR_OK;
+    bool ours = is_our_address(&s->base.env, s->options.bootstrap);
+    *out = !ours;
+    enum err e = ours ? ERR_OK : kafka_foreign_open(s, f);
+    if (!e && !ours) {
+        e = ask_id(&s->base.env, s->foreign, &ours, f);
+        *out = !ours;
+    }
+    return e;
 }
 
 static enum err open_(const struct source_env *env, const struct plan_node *scan, bool is_streaming,

@@ -17,6 +17,7 @@
 #define PENSTOCK_SOURCE_SOURCE_H
 
 #include "log/log.h"
+#include "foreign/foreign.h"
 #include "operator/operator.h"
 
 struct source;
@@ -40,6 +41,9 @@ CHECK enum err source_schema(struct str format, const struct option *options, in
 CHECK enum err source_open(const struct source_env *env, const struct plan_node *scan, bool is_streaming,
                            struct source **out, struct fault *f);
 void source_close(struct source *s);
+/* Does kafka.bootstrap.servers lead to this server: by its address, or because a cluster with our id answers there? */
+CHECK enum err source_cluster_is_ours(const struct source_env *env, enum foreign_role role,
+                                      const struct option *options, int noptions, bool *out, struct fault *f);
 /* The offset a new query starts from (startingOffsets / now), as JSON in the arena. */
 CHECK enum err source_initial(struct source *s, int64_t now_ms, struct arena *a, struct str *offset, struct fault *f);
 /*

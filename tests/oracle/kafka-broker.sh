@@ -3,6 +3,7 @@
 #
 # start   formats DIR when it is empty, starts broker and controller in one process on 127.0.0.1:PORT, and returns when it
 #         answers; the settings after DIR are added to its configuration. DIR keeps configuration, data, log and pid.
+#         LISTENERS (environment) names more listeners: "SASL_SSL://127.0.0.1:9093,SSL://127.0.0.1:9094".
 #         KAFKA_JVM in the environment: other flags for its Java than those that start quickly.
 # stop    ends the broker of DIR cleanly and waits for it.
 # tool    runs one of Kafka's command line tools, for example: tool org.apache.kafka.tools.TopicCommand --list ...
@@ -26,10 +27,10 @@ configure() { # PORT DIR SETTINGS...
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller${LISTENERS:+,$LISTENERS}
+advertised.listeners=PLAINTEXT://127.0.0.1:$port${LISTENERS:+,$LISTENERS}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs=$dir/data
 num.partitions=1
 offsets.topic.replication.factor=1
