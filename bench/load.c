@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { SIZE_MOST = 1 << 20, POLL_EVERY = 1024, WAIT_MS = 60000 };
+enum { SIZE_MOST = 1 << 20, POLL_EVERY = 1024, WAIT_MS = 60000, BATCH_MS = 20 /* a batch is waited for as long, full or not */ };
 
 static void die(const char *what, const char *why) {
     fprintf(stderr, "load: %s: %s\n", what, why);
@@ -96,14 +96,16 @@ static long consume(rd_kafka_t *rk, const char *name, long n, int32_t partitions
     rd_kafka_topic_partition_list_t *parts = rd_kafka_topic_partition_list_new(partitions);
     rd_kafka_message_t *batch[POLL_EVERY];
     bool to_the_end = n == 0;
+    double last = now_s();
     int32_t ended = 0;
     long got = 0;
     for (int32_t i = 0; i < partitions; i++) rd_kafka_topic_partition_list_add(parts, name, i)->offset = 0;
     rd_kafka_assign(rk, parts);
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(rk);
     while (to_the_end ? ended < partitions : got < n) {
-        ssize_t some = rd_kafka_consume_batch_queue(queue, WAIT_MS, batch, POLL_EVERY);
-        if (some <= 0) die("consume", "nothing came");
+        ssize_t some = rd_kafka_consume_batch_queue(queue, BATCH_MS, batch, POLL_EVERY);
+        if (some < 0 || now_s() - last > WAIT_MS / 1e3) die("consume", "nothing came");
+        if (some) last = now_s();
         for (ssize_t i = 0; i < some; i++) {
             if (batch[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
                 ended++;

@@ -9,7 +9,7 @@ lint) want="clang clang-tidy clang-format python3" ;;
 fuzz) want="clang libclang-rt-14-dev" ;;
 clients) want="kcat librdkafka-dev python3 python3-venv jq sqlite3 npm openjdk-17-jre-headless maven curl" ;;
 history) want="openjdk-17-jdk-headless" ;;
-test) want="python3 python3-venv kcat librdkafka-dev jq curl sqlite3" ;;
+test) want="python3 python3-venv kcat e2fsprogs xfsprogs librdkafka-dev jq curl sqlite3" ;;
 demo) want="python3 python3-venv jq npm sqlite3" ;;
 *) echo "deps.sh: unknown set '$1'" >&2; exit 2 ;;
 esac
