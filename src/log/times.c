@@ -24,8 +24,9 @@ static int64_t begin_at(struct log_partition *p, int64_t ts_ms)
     return offset;
 }
 
-/* The first record of the batch at or after ts_ms. */
-static enum log_status first_record(const struct batch *b, int64_t ts_ms, int64_t *offset, int64_t *found_ts_ms)
+/* The first record of the batch at or after ts_ms; not one that was deleted. */
+static enum log_status first_record(const struct batch *b, int64_t least_offset, int64_t ts_ms, int64_t *offset,
+                                    int64_t *found_ts_ms)
 {
     struct arena *a = arena_new(0);
     struct record_iter it;
@@ -40,7 +41,7 @@ static enum log_status first_record(const struct batch *b, int64_t ts_ms, int64_
             status = LOG_CORRUPT_MESSAGE;
         if (status || !got)
             break;
-        if (r.timestamp_ms >= ts_ms) {
+        if (r.timestamp_ms >= ts_ms && r.offset >= least_offset) {
             *offset = r.offset;
             *found_ts_ms = r.timestamp_ms;
             break;
@@ -65,7 +66,7 @@ enum log_status log_offset_for_time(struct log_partition *p, int64_t ts_ms, int6
             if (batch_parse(rest, &b, NULL))
                 status = LOG_CORRUPT_MESSAGE;
             else if (b.max_timestamp >= ts_ms)
-                status = first_record(&b, ts_ms, offset, found_ts_ms);
+                status = first_record(&b, at, ts_ms, offset, found_ts_ms);
             if (!status) {
                 at = b.base_offset + b.last_offset_delta + 1;
                 rest = str_sub(rest, b.all.n, rest.n);

@@ -8,6 +8,7 @@
  * anywhere: in a start-up, in a recovery, in a clean stop.
  */
 #include "live.h"
+#include "shorten.h"
 #include "teller.h"
 #include "truth.h"
 
@@ -117,6 +118,11 @@ static bool believe(struct t_attempt *x, const struct kafka_produce_response *r)
     const struct kafka_produce_partition_response *p = r->responses.p->partition_responses.p;
     if (refused(x->topic, p->error_code, p->error_message))
         return false;
+    int64_t before = x->acked ? x->base : x->found - 1;
+    if (before >= 0 && p->base_offset != before) {
+        fprintf(stderr, "  appended twice: at %lld and %lld\n", (long long)before, (long long)p->base_offset);
+        _exit(1);
+    }
     x->base = p->base_offset;
     x->acked = true;
     return true;
@@ -162,6 +168,14 @@ struct actor {
     struct port port;
 };
 
+/* Send once more what was acknowledged last, as a client does that missed the answer: it is known, deleted or not. */
+static void repeat(struct actor *me, struct t_producer *p)
+{
+    int topic, part;
+    if (pick(&topic, &part) && p->last[topic][part])
+        (void)produce(&me->port, p->last[topic][part] - 1, true);
+}
+
 static void producer(void *arg)
 {
     struct actor *me = arg;
@@ -169,6 +183,8 @@ static void producer(void *arg)
     os_mutex_lock(me->r->lock);
     need_producer_id(&me->port, p);
     os_mutex_unlock(me->r->lock);
+    for (int i = 0; i < 3; i++)
+        repeat(me, p);
     while (!me->r->stop) {
         bool again = p->outstanding >= 0;
         int topic, part;
@@ -179,9 +195,10 @@ static void producer(void *arg)
             continue;
         }
         struct t_attempt *a = &T->attempts[p->outstanding];
-        if (produce(&me->port, p->outstanding, again))
+        if (produce(&me->port, p->outstanding, again)) {
             p->next_seq[a->topic][a->part] = a->seq + a->count;
-        else if (T->topics[a->topic].state == LIVE || T->topics[a->topic].state == DELETING) {
+            p->last[a->topic][a->part] = p->outstanding + 1;
+        } else if (T->topics[a->topic].state == LIVE || T->topics[a->topic].state == DELETING) {
             os_sleep_ms(3); /* busy, or on its way out: the same batch again */
             continue;
         }
@@ -250,7 +267,10 @@ static void fetch(struct port *port, int topic, int part)
     if (r.responses.n == 1 && r.responses.p->partitions.n == 1) {
         const struct kafka_fetch_partition_response *p = r.responses.p->partitions.p;
         struct batch b;
-        if (!refused(topic, p->error_code, STR("a fetch")))
+        if (p->error_code == KAFKA_E_OFFSET_OUT_OF_RANGE) {
+            int64_t start = shorten_earliest(T, port, topic, part);
+            x->seen[part] = start > x->seen[part] ? start : x->seen[part];
+        } else if (!refused(topic, p->error_code, STR("a fetch")))
             for (struct str rest = p->records; rest.n && !batch_parse(rest, &b, NULL);
                  rest = str_sub(rest, b.all.n, rest.n))
                 x->seen[part] = b.base_offset + b.last_offset_delta + 1;
@@ -325,6 +345,8 @@ static void create_one(struct port *port, const char *name)
     q->topics.n = 1;
     q->topics.p->name = str_of(x->name);
     q->topics.p->num_partitions = x->parts_tried;
+    q->topics.p->configs.p = KAFKA_ARRAY(a, create_topics_config, 1);
+    q->topics.p->configs.n = name[0] == 's' ? 0 : shorten_settings(x, q->topics.p->configs.p);
     q->topics.p->replication_factor = 1;
     port_call(port, KAFKA_create_topics, 7, q, a, &r);
     if (r.topics.n != 1)
@@ -381,7 +403,10 @@ static void change_one(struct port *port)
     struct t_topic *x = &T->topics[topic];
     if (x->name[0] == 's')
         return; /* the query's: it stays */
-    if (sim_random(2) && x->parts < PARTS)
+    if (sim_random(2)) {
+        if (!shorten(T, port, topic, part))
+            _exit(1);
+    } else if (sim_random(2) && x->parts < PARTS)
         grow_one(port, x);
     else if (sim_random(3) == 0)
         delete_one(port, x);
@@ -484,6 +509,7 @@ static struct log *open_and_check(struct broker **b)
     struct log_options o = {.dir = "/var/penstock",
                             .segment_bytes = 16 << 10,
                             .journal_file_bytes = 48 << 10,
+                            .retention_check_ms = 40,
                             .mark_bytes = sim_random(2) ? 2 << 10 : 0,
                             .open_files = sim_random(2) ? 4 : 0}; /* 4: nearly each use opens and closes one */
     struct log *l;
@@ -670,11 +696,12 @@ static int all_pass(uint64_t from, uint64_t to)
         }
     printf(
         "powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements and "
-        "%llu commits held, %llu retries, records of transactions: %llu committed, %llu aborted (%llu finished after a "
+        "%llu commits held, %llu deletions (%llu attempts gone), %llu retries, records of transactions: %llu committed, %llu aborted (%llu finished after a "
         "start), %llu rows of a query, %llu batches again, %lld s\n",
         (unsigned long long)(to - from + 1), (unsigned long long)T->cuts, (unsigned long long)T->opens,
         (unsigned long long)T->recovered_records, (unsigned long long)T->checked_acks,
-        (unsigned long long)T->checked_commits, (unsigned long long)T->retries,
+        (unsigned long long)T->checked_commits, (unsigned long long)T->deletions,
+           (unsigned long long)T->deleted, (unsigned long long)T->retries,
         (unsigned long long)T->checked_commits_of_txns, (unsigned long long)T->checked_aborts_of_txns,
         (unsigned long long)T->txns_recovered, (unsigned long long)T->query_rows, (unsigned long long)T->query_again,
         (long long)(time(NULL) - start));

@@ -61,7 +61,7 @@ void truth_batch(const struct t_attempt *a, int number, int64_t producer_id, str
 struct walk {
     struct truth *t;
     int topic, part;
-    int64_t next;
+    int64_t next, start;
     int64_t *found;  /* per attempt: base offset + 1 where it was found */
     bool *committed; /* per attempt: read_committed has it */
     struct arena *a;
@@ -106,11 +106,13 @@ static void walk_batch(struct walk *w, const struct batch *b)
         return;
     }
     for (int i = 0; records_next(&it, &r, &got, NULL) == ERR_OK && got; i++) {
+        if (!(b->attributes & BATCH_CONTROL))
+            check_value(w, &r, b->base_offset, i);
+        if (r.offset < w->start) /* deleted in the middle of a batch */
+            continue;
         if (r.offset != w->next)
             complain(w->t, "offset %lld where %lld was expected", (long long)r.offset, (long long)w->next);
         w->next = r.offset + 1;
-        if (!(b->attributes & BATCH_CONTROL))
-            check_value(w, &r, b->base_offset, i);
         if (w->times.n == w->times.cap) {
             w->times.cap = w->times.cap ? w->times.cap * 2 : 64;
             if (!(w->times.p = realloc(w->times.p, w->times.cap * sizeof *w->times.p)))
@@ -185,7 +187,7 @@ static void note_committed(struct walk *w, const struct batch *b)
 
 static void walk_committed(struct walk *w, struct log_partition *p)
 {
-    int64_t next = 0;
+    int64_t next = w->start;
     struct log_slice *s;
     struct batch b;
     while (!log_read(p, next, 1 + sim_random(20000), true, LOG_READ_COMMITTED, &s) && s) {
@@ -208,6 +210,14 @@ static void walk_committed(struct walk *w, struct log_partition *p)
     w->t->topics[w->topic].stable[w->part] = log_partition_offsets(p).last_stable;
 }
 
+/* It may lie below the log's start; where, nobody knows when neither an answer nor a check has told. */
+static bool may_be_deleted(const struct truth *t, const struct t_attempt *a)
+{
+    const struct t_topic *x = &t->topics[a->topic];
+    int64_t start = x->start_told[a->part], base = a->acked ? a->base : a->found - 1;
+    return start > 0 && (base < 0 || base + a->count <= start);
+}
+
 static void check_txn(struct truth *t, int number, const int64_t *found, const bool *committed)
 {
     const struct t_txn *x = &t->txns[number];
@@ -215,6 +225,9 @@ static void check_txn(struct truth *t, int number, const int64_t *found, const b
     for (int i = 0; i < x->n; i++) {
         const struct t_attempt *a = &t->attempts[x->attempts[i]];
         if (t->topics[a->topic].state != LIVE)
+            continue;
+        bool deleted = !found[x->attempts[i]] && may_be_deleted(t, a);
+        if (deleted)
             continue;
         if (commit && a->sent && !found[x->attempts[i]])
             complain(t, "attempt %d is gone, the commit of its transaction %d is not", x->attempts[i], number);
@@ -247,12 +260,23 @@ static void check_times(struct walk *w, struct log_partition *p)
         int64_t ts = w->times.p[sim_random(w->times.n)] + (int64_t)sim_random(3) - 1, offset, found, want = -1;
         for (size_t k = 0; k < w->times.n && want < 0; k++)
             if (w->times.p[k] >= ts)
-                want = (int64_t)k;
+                want = w->start + (int64_t)k;
         enum log_status status = log_offset_for_time(p, ts, &offset, &found);
         if (status || offset != want)
             complain(w->t, "the first offset at or after %lld is %lld, not %lld (status %d)", (long long)ts,
                      (long long)want, (long long)offset, status);
     }
+}
+
+static void check_start(struct truth *t, struct t_topic *x, int part, int64_t start)
+{
+    if (start < x->start_told[part])
+        complain(t, "%s-%d begins at %lld, told was %lld", x->name, part, (long long)start,
+                 (long long)x->start_told[part]);
+    if (start > x->start_tried[part] && start > x->start_told[part] && !x->expires)
+        complain(t, "%s-%d begins at %lld, and nobody deleted above %lld", x->name, part, (long long)start,
+                 (long long)x->start_tried[part]);
+    x->start_told[part] = x->start_tried[part] = start;
 }
 
 static void check_partition(struct truth *t, struct log *l, int topic, int part, int64_t *found, bool *committed)
@@ -264,10 +288,18 @@ static void check_partition(struct truth *t, struct log *l, int topic, int part,
             complain(t, "%s-%d is gone", x->name, part);
         return;
     }
-    struct walk w = {.t = t, .topic = topic, .part = part, .found = found, .committed = committed, .a = arena_new(0)};
+    struct log_offsets o = log_partition_offsets(p);
+    struct walk w = {.t = t,
+                     .topic = topic,
+                     .part = part,
+                     .next = o.log_start,
+                     .start = o.log_start,
+                     .found = found,
+                     .committed = committed,
+                     .a = arena_new(0)};
+    check_start(t, x, part, o.log_start);
     walk_partition(&w, p);
     walk_committed(&w, p);
-    struct log_offsets o = log_partition_offsets(p);
     if (w.next != o.high_watermark || o.log_end != o.high_watermark)
         complain(t, "%s-%d reads up to %lld, its high watermark is %lld", x->name, part, (long long)w.next,
                  (long long)o.high_watermark);
@@ -350,8 +382,17 @@ int truth_check(struct truth *t, struct log *l)
     for (int i = 0; i < t->nattempts; i++) {
         struct t_attempt *x = &t->attempts[i];
         x->there = found[i] != 0;
-        if (t->topics[x->topic].state != LIVE || !x->acked)
+        if (t->topics[x->topic].state != LIVE)
             continue;
+        if (found[i] && x->found && found[i] != x->found)
+            complain(t, "attempt %d was at %lld and is at %lld", i, (long long)x->found - 1, (long long)found[i] - 1);
+        x->found = found[i] ? found[i] : x->found;
+        if (!x->acked)
+            continue;
+        if (!found[i] && may_be_deleted(t, x)) {
+            t->deleted++;
+            continue;
+        }
         t->checked_acks++;
         if (!found[i])
             complain(t, "attempt %d was acknowledged at %s-%d offset %lld and is gone", i, t->topics[x->topic].name,

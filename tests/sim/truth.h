@@ -7,6 +7,7 @@
  *   acknowledged   is there, at the offset that was told, once
  *   attempted      is there at most once, whole or not at all
  *   seen by a reader   is there still: no output outlives its input
+ *   deleted, expired   is gone, when it was told, and never comes back; what may be gone is below the log's start alone
  *   of a transaction   is seen by read_committed if and only if the decision to commit it is there
  *   anything else  is not there
  */
@@ -41,6 +42,8 @@ struct t_topic { /* one incarnation of a name */
     int64_t commit_tried[PARTS], commit_acked[PARTS]; /* of the group, -1: none */
     int64_t stable[PARTS];                            /* the last stable offset at the last check */
     bool offsets_may_go;                              /* a deletion was begun, and did not come about */
+    int64_t start_told[PARTS], start_tried[PARTS];    /* where the log begins: somebody was told; asked for */
+    bool expires;                                     /* it has a retention: it may begin anywhere */
 };
 struct t_attempt {
     int topic, part, count, codec, producer; /* producer -1: not idempotent */
@@ -51,6 +54,7 @@ struct t_attempt {
     int16_t epoch;
     bool sent;  /* the log took it; with luck it is durable */
     bool there; /* the last check found it */
+    int64_t found; /* 1 + where a check found it once; 0: never */
 };
 struct t_teller {
     int64_t id;
@@ -68,6 +72,7 @@ struct t_producer {
     int64_t id; /* -1: none yet */
     int32_t next_seq[TOPICS][PARTS];
     int outstanding; /* attempt that waits for its answer, or -1 */
+    int last[TOPICS][PARTS]; /* 1 + the last attempt that was acknowledged */
 };
 struct truth {
     struct t_topic topics[TOPICS];
@@ -81,7 +86,7 @@ struct truth {
     uint64_t txns_recovered, checked_commits_of_txns, checked_aborts_of_txns;
     int facts_tried[FACTS], facts_acked[FACTS]; /* versions, 0: none */
     int64_t largest_producer_id;
-    uint64_t cuts, recovered_records, checked_acks, checked_commits, retries, opens;
+    uint64_t cuts, recovered_records, checked_acks, checked_commits, retries, opens, deletions, deleted;
     int64_t query_printed, query_done; /* batches: the last on the console; the last in a progress */
     uint64_t query_text[QUERY_BATCHES], query_rows, query_again;
     bool quiet;
