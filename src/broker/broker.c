@@ -229,8 +229,10 @@ static const struct {
     {KAFKA_write_txn_markers, handle_write_txn_markers},
     {KAFKA_txn_offset_commit, handle_txn_offset_commit},
     {KAFKA_describe_configs, handle_describe_configs},
+    {KAFKA_alter_configs, handle_alter_configs},
     {KAFKA_create_partitions, handle_create_partitions},
     {KAFKA_delete_groups, handle_delete_groups},
+    {KAFKA_incremental_alter_configs, handle_incremental_alter_configs},
     {KAFKA_offset_delete, handle_offset_delete},
     {KAFKA_describe_cluster, handle_describe_cluster},
     {KAFKA_describe_producers, handle_describe_producers},
@@ -327,6 +329,7 @@ enum err broker_start(struct broker **out, const struct broker_options *o, struc
         free(b);
         return e;
     }
+    configs_start(b);
     e = sessions_start(b, f);
     if (!e)
         e = groups_start(b, f);
@@ -356,6 +359,7 @@ void broker_stop(struct broker *b)
         groups_stop(b);
     if (b->sessions)
         sessions_stop(b);
+    configs_stop(b);
     free(b);
 }
 

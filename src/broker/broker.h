@@ -35,6 +35,9 @@ struct broker_options {
     int32_t rebalance_delay_ms;  /* group.initial.rebalance.delay.ms: Kafka's default is 3000, `penstock dev` says 0 */
     bool no_auto_create;         /* auto.create.topics.enable=false */
     bool any_replication_factor; /* accept factors above 1, as one copy: for files written for clusters */
+    /* Kafka's broker keys (log.retention.ms …) that the server was started with; they outlive the broker. */
+    const struct log_config *settings;
+    size_t nsettings;
 };
 
 /* Read __consumer_offsets, start the threads. The log outlives the broker. */

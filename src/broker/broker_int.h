@@ -55,6 +55,7 @@ struct groups;   /* group.c */
 struct txns;     /* txn.c */
 struct sessions; /* fetch_session.c */
 struct fetch;    /* fetch.c */
+struct config_state; /* config_int.h */
 
 struct broker {
     struct broker_options o;
@@ -63,6 +64,7 @@ struct broker {
     struct groups *groups;
     struct txns *txns;
     struct sessions *sessions;
+    struct config_state *configs;
     atomic_uint_fast64_t requests, produce_requests, fetch_requests, errors, waiting_fetches;
     atomic_int_fast64_t live_requests; /* begun and not answered: broker_stop waits for none */
     atomic_bool stopping;
@@ -116,6 +118,8 @@ void handle_delete_topics(struct request *rq);
 void handle_create_partitions(struct request *rq);
 void handle_delete_records(struct request *rq);
 void handle_describe_configs(struct request *rq);
+void handle_alter_configs(struct request *rq);
+void handle_incremental_alter_configs(struct request *rq);
 void handle_join_group(struct request *rq);
 void handle_sync_group(struct request *rq);
 void handle_heartbeat(struct request *rq);
@@ -152,6 +156,7 @@ CHECK enum err store_each_batch(struct log_partition *p, const char *name, store
 /* -- topics (topics.c) ------------------------------------------------------------------------------------------- */
 bool uuid_is_zero(struct os_uuid id);
 bool topic_name_ok(struct str name, const char **why);
+struct str topic_name_wrong(struct arena *a, struct str name, const char *why); /* as a message */
 /* The topic's name for an id, in a; p NULL when unknown. */
 struct str topic_name_by_id(struct broker *b, struct os_uuid id, struct arena *a);
 enum { TOPIC_OPERATIONS = 3576, GROUP_OPERATIONS = 3400, CLUSTER_OPERATIONS = 8096 };
@@ -163,6 +168,10 @@ int16_t config_check(struct arena *a, struct str name, struct str value, struct 
 /* What CreateTopics 5+ answers: every topic setting with its value. */
 void config_created(struct broker *b, struct arena *a, const struct log_config *set, size_t nset,
                     struct kafka_create_topics_result *out);
+
+/* What was altered of the broker's settings, from the log's facts; and what topics inherit of them, to the log. */
+void configs_start(struct broker *b);
+void configs_stop(struct broker *b);
 
 /* -- fetch sessions (fetch_session.c) ---------------------------------------------------------------------------- */
 struct fetch_part { /* one partition of one Fetch */

@@ -1,29 +1,19 @@
 /* Configuration keys: DescribeConfigs, and the check and echo of a new topic's settings. Rows in spec/kafka/configs.def. */
-#include "broker/broker_int.h"
+#include "broker/config_int.h"
 
 #include <stdio.h>
 
-enum config_type { BOOLEAN = 1, STRING, INT, SHORT, LONG, DOUBLE, LIST };
-enum config_source { SOURCE_TOPIC = 1, SOURCE_DEFAULT_BROKER = 3, SOURCE_STATIC_BROKER = 4, SOURCE_DEFAULT = 5 };
-enum resource_type { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4 };
-
-struct config_row {
-    const char *name;
-    int8_t type;
-    const char *value, *synonym, *synonym_value, *allowed, *doc;
-};
-
 static const struct config_row TOPIC_ROWS[] = {
-#define TOPIC(name, type, value, synonym, synonym_value, allowed, doc)                                                 \
-    {name, type, value, synonym, synonym_value, allowed, doc},
+#define TOPIC(name, type, value, synonym, synonym_value, dynamic, allowed, doc)                                        \
+    {name, type, value, synonym, synonym_value, dynamic, allowed, doc},
 #define BROKER(name, type, value, doc)
 #include "kafka/configs.def"
 #undef TOPIC
 #undef BROKER
 };
 static const struct config_row BROKER_ROWS[] = {
-#define TOPIC(name, type, value, synonym, synonym_value, allowed, doc)
-#define BROKER(name, type, value, doc) {name, type, value, name, value, "", doc},
+#define TOPIC(name, type, value, synonym, synonym_value, dynamic, allowed, doc)
+#define BROKER(name, type, value, doc) {name, type, value, name, value, name, "", doc},
 #include "kafka/configs.def"
 };
 enum {
@@ -90,25 +80,28 @@ static const char *check_number(struct arena *a, const struct config_row *row, s
 {
     const char *colon = strchr(row->allowed, ':');
     double v, low = strtod(row->allowed, NULL);
+    int low_n = colon ? (int)(colon - row->allowed) : 0;
 
     if (!number(row, value, &v))
         return arena_fmt(a, "Not a number of type %s", TYPE_NAMES[row->type]).p;
     if (colon && v < low)
-        return arena_fmt(a, "Value must be at least %g", low).p;
+        return arena_fmt(a, "Value must be at least %.*s", low_n, row->allowed).p;
     if (colon && colon[1] && v > strtod(colon + 1, NULL))
         return arena_fmt(a, "Value must be no more than %s", colon + 1).p;
     return NULL;
 }
 
-static const char *check_words(struct arena *a, const struct config_row *row, struct str value)
+/* *bad: the word that is not allowed. */
+static const char *check_words(struct arena *a, const struct config_row *row, struct str value, struct str *bad)
 {
-    if (!*row->allowed)
+    if (!*row->allowed || (row->type == LIST && !value.n))
         return NULL;
     for (size_t at = 0; at <= value.n;) {
         ptrdiff_t comma = row->type == LIST ? str_find(value, STR(","), at) : -1;
         size_t end = comma < 0 ? value.n : (size_t)comma;
 
-        if (!word_allowed(row->allowed, str_trim(str_sub(value, at, end - at))))
+        *bad = str_trim(str_sub(value, at, end - at));
+        if (!word_allowed(row->allowed, *bad))
             return arena_fmt(a, "String must be one of: %.*s", STR_ARG(word_list(a, row->allowed))).p;
         at = end + 1;
     }
@@ -123,30 +116,58 @@ static const struct config_row *find_row(const struct config_row *rows, size_t n
     return NULL;
 }
 
-int16_t config_check(struct arena *a, struct str name, struct str value, struct str *message)
+const struct config_row *config_topic_row(struct str name)
 {
-    const struct config_row *row = find_row(TOPIC_ROWS, NTOPIC_ROWS, name);
+    return find_row(TOPIC_ROWS, NTOPIC_ROWS, name);
+}
+
+const struct config_row *config_topic_rows(size_t i)
+{
+    return i < NTOPIC_ROWS ? &TOPIC_ROWS[i] : NULL;
+}
+
+const struct config_row *config_dynamic_row(struct str broker_key)
+{
+    for (size_t i = 0; broker_key.n && i < NTOPIC_ROWS; i++)
+        if (str_eqz(broker_key, TOPIC_ROWS[i].dynamic))
+            return &TOPIC_ROWS[i];
+    return NULL;
+}
+
+bool config_is_broker_key(struct str name)
+{
+    return find_row(BROKER_ROWS, NBROKER_ROWS, name) != NULL;
+}
+
+struct str config_wrong(struct arena *a, const struct config_row *row, struct str name, struct str value)
+{
     const char *why = NULL;
 
-    if (!row) {
-        *message = arena_fmt(a, "Unknown topic config name: %.*s", STR_ARG(name));
-        return KAFKA_E_INVALID_CONFIG;
-    }
-    if (!value.p) {
-        *message = arena_fmt(a, "Null value not supported for topic configs: %.*s", STR_ARG(name));
-        return KAFKA_E_INVALID_CONFIG;
-    }
     if (row->type == BOOLEAN)
         why = str_eq_nocase(value, STR("true")) || str_eq_nocase(value, STR("false"))
                   ? NULL
                   : "Expected value to be either true or false";
     else if (row->type == STRING || row->type == LIST)
-        why = check_words(a, row, value);
+        why = check_words(a, row, value, &value);
     else
         why = check_number(a, row, value);
-    if (!why)
+    if (!why && strcmp(row->name, "remote.storage.enable") == 0 && str_eq_nocase(value, STR("true")))
+        return STR("Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log "
+                   "storage.");
+    return why ? arena_fmt(a, "Invalid value %.*s for configuration %.*s: %s", STR_ARG(value), STR_ARG(name), why)
+               : (struct str){NULL, 0};
+}
+
+int16_t config_check(struct arena *a, struct str name, struct str value, struct str *message)
+{
+    const struct config_row *row = config_topic_row(name);
+
+    if (!row)
+        *message = arena_fmt(a, "Unknown topic config name: %.*s", STR_ARG(name));
+    else if (!value.p)
+        *message = arena_fmt(a, "Null value not supported for topic configs: %.*s", STR_ARG(name));
+    else if (!(*message = config_wrong(a, row, name, value)).p)
         return KAFKA_E_NONE;
-    *message = arena_fmt(a, "Invalid value %.*s for configuration %.*s: %s", STR_ARG(value), STR_ARG(name), why);
     return KAFKA_E_INVALID_CONFIG;
 }
 
@@ -159,25 +180,67 @@ static const struct log_config *topic_value(const struct log_config *set, size_t
     return NULL;
 }
 
-/* min.insync.replicas comes from the cluster's default in a real cluster, whose tools then show it so. */
-static int8_t default_source(const struct config_row *row)
+static void link_value(struct config_chain *c, const char *name, struct str value, int8_t source)
 {
-    return strcmp(row->name, "min.insync.replicas") == 0 ? SOURCE_DEFAULT_BROKER : SOURCE_DEFAULT;
+    if (!c->n) {
+        c->value = value;
+        c->source = source;
+    }
+    c->link[c->n].name = name;
+    c->link[c->n].value = value;
+    c->link[c->n++].source = source;
+}
+
+static struct str null_when_empty(const struct config_row *row, const char *value)
+{
+    return *value || row->type == STRING || row->type == LIST ? str_of(value) : (struct str){NULL, 0};
+}
+
+void config_chain(struct broker *b, struct arena *a, const struct config_row *row, const struct log_config *own,
+                  struct config_chain *out)
+{
+    *out = (struct config_chain){.source = SOURCE_DEFAULT};
+    if (own)
+        link_value(out, row->name, own->value, SOURCE_TOPIC);
+    os_mutex_lock(b->configs->lock);
+    for (int all = 0; *row->dynamic && all < 2; all++)
+        for (size_t i = 0; i < b->configs->altered.n; i++) {
+            const struct config_altered *x = &b->configs->altered.p[i];
+
+            if (x->all == all && strcmp(x->key, row->dynamic) == 0)
+                link_value(out, row->dynamic, arena_str(a, str_of(x->value)),
+                           all ? SOURCE_DYNAMIC_DEFAULT : SOURCE_DYNAMIC_BROKER);
+        }
+    os_mutex_unlock(b->configs->lock);
+    if (strcmp(row->name, "min.insync.replicas") == 0) /* from the cluster's default in a real one, whose tools show it so */
+        link_value(out, row->synonym, str_of(row->synonym_value), SOURCE_DYNAMIC_DEFAULT);
+    for (size_t i = 0; *row->dynamic && i < b->o.nsettings; i++)
+        if (str_eqz(b->o.settings[i].key, row->dynamic))
+            link_value(out, row->dynamic, b->o.settings[i].value, SOURCE_STATIC_BROKER);
+    if (!out->n)
+        out->value = null_when_empty(row, row->value);
+    if (*row->synonym && out->n < 5) {
+        bool first = !out->n;
+
+        link_value(out, row->synonym, null_when_empty(row, row->synonym_value), SOURCE_DEFAULT);
+        if (first) /* the topic's default may have another unit */
+            out->value = null_when_empty(row, row->value);
+    }
 }
 
 void config_created(struct broker *b, struct arena *a, const struct log_config *set, size_t nset,
                     struct kafka_create_topics_result *out)
 {
-    (void)b;
     out->configs.n = NTOPIC_ROWS;
     out->configs.p = KAFKA_ARRAY(a, create_topics_config_response, NTOPIC_ROWS);
     for (size_t i = 0; i < NTOPIC_ROWS; i++) {
         struct kafka_create_topics_config_response *c = &out->configs.p[i];
-        const struct log_config *own = topic_value(set, nset, TOPIC_ROWS[i].name);
+        struct config_chain chain;
 
+        config_chain(b, a, &TOPIC_ROWS[i], topic_value(set, nset, TOPIC_ROWS[i].name), &chain);
         c->name = str_of(TOPIC_ROWS[i].name);
-        c->value = own ? own->value : str_of(TOPIC_ROWS[i].value);
-        c->config_source = own ? SOURCE_TOPIC : default_source(&TOPIC_ROWS[i]);
+        c->value = chain.value;
+        c->config_source = chain.source;
     }
 }
 
@@ -190,19 +253,16 @@ static bool wanted(const struct kafka_describe_configs_resource *q, const char *
     return q->configuration_keys.n <= 0; /* null and, as Kafka has it, an empty list: all */
 }
 
-static void add_synonym(struct kafka_describe_configs_entry *e, const char *name, struct str value, int8_t source)
-{
-    e->synonyms.p[e->synonyms.n++] = (struct kafka_describe_configs_synonym){str_of(name), value, source};
-}
-
 static void fill_entry(struct request *rq, const struct config_row *row, const struct log_config *own,
                        struct kafka_describe_configs_entry *e)
 {
     const struct kafka_describe_configs_request *q = rq->body;
+    struct config_chain chain;
 
+    config_chain(rq->b, rq->arena, row, own, &chain);
     e->name = str_of(row->name);
-    e->value = own ? own->value : str_of(row->value);
-    e->config_source = own ? SOURCE_TOPIC : default_source(row);
+    e->value = chain.value;
+    e->config_source = chain.source;
     e->config_type = row->type;
     if (q->include_documentation)
         e->documentation = str_of(row->doc);
@@ -210,13 +270,11 @@ static void fill_entry(struct request *rq, const struct config_row *row, const s
         e->documentation = (struct str){NULL, 0};
     if (!q->include_synonyms)
         return;
-    e->synonyms.p = KAFKA_ARRAY(rq->arena, describe_configs_synonym, 3);
-    if (own)
-        add_synonym(e, row->name, own->value, SOURCE_TOPIC);
-    if (default_source(row) != SOURCE_DEFAULT)
-        add_synonym(e, row->synonym, str_of(row->synonym_value), default_source(row));
-    if (*row->synonym)
-        add_synonym(e, row->synonym, str_of(row->synonym_value), SOURCE_DEFAULT);
+    e->synonyms.p = KAFKA_ARRAY(rq->arena, describe_configs_synonym, 5);
+    for (int i = 0; i < chain.n; i++)
+        if (chain.link[i].value.p)
+            e->synonyms.p[e->synonyms.n++] = (struct kafka_describe_configs_synonym){
+                str_of(chain.link[i].name), chain.link[i].value, chain.link[i].source};
 }
 
 static void describe_topic(struct request *rq, const struct kafka_describe_configs_resource *in,
@@ -272,13 +330,19 @@ static void describe_broker(struct request *rq, const struct kafka_describe_conf
         struct kafka_describe_configs_entry *e = &out->configs.p[out->configs.n];
         struct str value = live_value(rq, row);
 
-        if (!wanted(in, row->name) || (cluster && default_source(row) != SOURCE_DEFAULT_BROKER))
+        if (!wanted(in, row->name))
             continue;
+        *e = (struct kafka_describe_configs_entry){0};
         fill_entry(rq, row, NULL, e);
-        e->read_only = true;
-        e->value = value;
-        if (!str_eqz(value, row->value))
+        if (cluster && e->config_source != SOURCE_DYNAMIC_DEFAULT)
+            continue;
+        if (cluster && e->synonyms.n)
+            e->synonyms.n = 1; /* all that it is about */
+        e->read_only = !config_dynamic_row(str_of(row->name));
+        if (!str_eqz(value, row->value)) {
+            e->value = value;
             e->config_source = SOURCE_STATIC_BROKER;
+        }
         out->configs.n++;
     }
 }

@@ -41,6 +41,32 @@ static void produce_done(struct produce *op)
     request_reply_slices(op->rq, r, NULL, r->throttle_time_ms);
 }
 
+/* The records that were refused one by one, in Kafka's words. */
+static void fill_record_errors(struct arena *a, struct kafka_produce_partition_response *out,
+                               const struct log_append_result *r)
+{
+    int n = r->record_errors < LOG_RECORD_ERRORS ? r->record_errors : LOG_RECORD_ERRORS;
+    struct buf text = {0};
+
+    out->record_errors.p = KAFKA_ARRAY(a, produce_record_error, (size_t)n);
+    out->record_errors.n = n;
+    buf_fmt(&text,
+            "One or more records have been rejected due to %d record errors in total, and only showing the first three "
+            "errors at most: [",
+            r->record_errors);
+    for (int i = 0; i < n; i++) {
+        struct str message = arena_str(a, str_of(r->record_error[i].message));
+
+        out->record_errors.p[i] = (struct kafka_produce_record_error){r->record_error[i].index, message};
+        buf_fmt(&text, "%sRecordError(batchIndex=%d, message='%.*s')", i ? ", " : "", r->record_error[i].index,
+                STR_ARG(message));
+    }
+    buf_z(&text, "]");
+    if (r->status == LOG_INVALID_RECORD)
+        out->error_message = arena_str(a, buf_view(&text));
+    buf_free(&text);
+}
+
 static void fill(struct arena *a, struct kafka_produce_partition_response *out, enum log_status status,
                  const struct log_append_result *r)
 {
@@ -53,6 +79,8 @@ static void fill(struct arena *a, struct kafka_produce_partition_response *out, 
         out->base_offset = -1;
         if (a && r->message[0])
             out->error_message = arena_str(a, str_of(r->message));
+        if (a && r->record_errors)
+            fill_record_errors(a, out, r);
     }
 }
 

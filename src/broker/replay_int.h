@@ -209,19 +209,46 @@ static bool looks_made_up(struct str s)
     return s.n > 36 && s.p[s.n - 13] == '-' && s.p[s.n - 37] == '-';
 }
 
+static size_t digits(struct str s, size_t at)
+{
+    size_t n = 0;
+
+    while (at + n < s.n && s.p[at + n] >= '0' && s.p[at + n] <= '9')
+        n++;
+    return n;
+}
+
+/* The same text but for the times in it: numbers of 13 digits and more. */
+static bool same_but_times(struct str a, struct str b)
+{
+    size_t i = 0, k = 0;
+
+    while (i < a.n && k < b.n) {
+        size_t x = digits(a, i), y = digits(b, k);
+
+        if (x >= 13 && y >= 13) {
+            i += x;
+            k += y;
+        } else if (a.p[i++] != b.p[k++]) {
+            return false;
+        }
+    }
+    return i == a.n && k == b.n;
+}
+
 static bool same_str(struct str a, struct str b)
 {
     if (looks_made_up(a) && looks_made_up(b))
         return learn(a, b);
-    return str_eq(a, b) && !a.p == !b.p;
+    return same_but_times(a, b) && !a.p == !b.p;
 }
 
-/* The same records: markers differ in their time, all in the producer's id, and therefore in their checksums. */
+/* The same records: markers and LogAppendTime differ in their time, all in the producer's id, and therefore in checksums. */
 static bool same_records(struct str a, struct str b)
 {
     size_t na, nb;
 
-    if (a.n != b.n || nproducers == 0)
+    if (a.n != b.n || str_eq(a, b))
         return str_eq(a, b) && !a.p == !b.p;
     for (; (na = batch_at(a.p, a.n)) > 0; a.p += na, a.n -= na, b.p += nb, b.n -= nb) {
         struct batch x, y;
@@ -234,7 +261,7 @@ static bool same_records(struct str a, struct str b)
         control = x.attributes & BATCH_CONTROL;
         if (our_producer(x.producer_id) != y.producer_id || memcmp(a.p, b.p, 17) != 0 ||
             memcmp(a.p + 21, b.p + 21, 6) != 0 || memcmp(a.p + 51, b.p + 51, na - 51) != 0 ||
-            (!control && memcmp(a.p + 27, b.p + 27, 16) != 0))
+            (!control && memcmp(a.p + 27, b.p + 27, x.attributes & BATCH_APPEND_TIME ? 8 : 16) != 0))
             return false;
     }
     return str_eq(a, b);

@@ -42,7 +42,7 @@ bool topic_name_ok(struct str name, const char **why)
     return false;
 }
 
-static struct str invalid_name(struct arena *a, struct str name, const char *why)
+struct str topic_name_wrong(struct arena *a, struct str name, const char *why)
 {
     struct buf b = {0};
     const char *hole = strstr(why, "%s");
@@ -323,7 +323,7 @@ static int16_t check_creation(struct request *rq, const struct kafka_create_topi
     int16_t code;
 
     if (!topic_name_ok(t->name, &why)) {
-        *message = invalid_name(rq->arena, t->name, why);
+        *message = topic_name_wrong(rq->arena, t->name, why);
         return KAFKA_E_INVALID_TOPIC_EXCEPTION;
     }
     if (log_topic_get(rq->b->log, t->name, rq->arena, &existing)) {

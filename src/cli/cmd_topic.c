@@ -1,6 +1,4 @@
-#include "cli/cli.h"
-#include "cli/kclient.h"
-#include "cli/output.h"
+#include "cli/topic_config.h"
 #include "os/process.h"
 
 #include <stdio.h>
@@ -11,6 +9,8 @@ struct topic_args {
     enum output_format format;
     int64_t partitions, timeout_ms;
     struct cli_list configs;
+    struct topic_config_args settings;
+    struct topic_trim_args trim;
     const char *name;
     const struct cli_command *self;
 };
@@ -109,11 +109,24 @@ static enum err delete (struct kclient *k, struct arena *a, const struct topic_a
     return e;
 }
 
+static enum err config(struct kclient *k, struct arena *a, const struct topic_args *args, struct fault *f)
+{
+    return topic_config(k, a, str_of(args->name), &args->settings, args->format, f);
+}
+
+static enum err trim(struct kclient *k, struct arena *a, const struct topic_args *args, struct fault *f)
+{
+    if (args->trim.before < -1)
+        return FAULT(f, ERR_INVALID, {"what", "trim"}, {"detail", "it needs --before OFFSET, or --before -1 for all records"});
+    return topic_trim(k, a, str_of(args->name), &args->trim, args->format, args->timeout_ms, f);
+}
+
 static const struct {
     const char *verb;
     bool named;
     enum err (*run)(struct kclient *k, struct arena *a, const struct topic_args *args, struct fault *f);
-} VERBS[] = {{"list", false, list}, {"create", true, create}, {"describe", true, describe}, {"delete", true, delete}};
+} VERBS[] = {{"list", false, list}, {"create", true, create}, {"describe", true, describe}, {"config", true, config},
+             {"trim", true, trim},  {"delete", true, delete}};
 
 static int run_verb(struct topic_args *t, const struct cli_args *args)
 {
@@ -139,6 +152,8 @@ static int run_verb(struct topic_args *t, const struct cli_args *args)
 int cmd_topic(const struct cli_command *self, int argc, char **argv)
 {
     struct topic_args t = {.self = self, .bootstrap = cli_default_bootstrap(), .partitions = -1, .timeout_ms = 10000};
+    t.trim = (struct topic_trim_args){.before = -2, .partition = -1};
+    struct cli_list *change = t.settings.change;
     struct cli_option rows[] = {
         CLI_BOOTSTRAP(&t.bootstrap),
         CLI_FORMAT(&t.format_text),
@@ -146,6 +161,14 @@ int cmd_topic(const struct cli_command *self, int argc, char **argv)
          10000},
         {"config", 0, CLI_LIST, &t.configs, "KEY=VALUE", "a setting of the new topic, such as retention.ms=86400000", 0,
          0},
+        {"set", 0, CLI_LIST, &change[TOPIC_CONFIG_SET], "KEY=VALUE", "config: give a setting this value", 0, 0},
+        {"unset", 0, CLI_LIST, &change[TOPIC_CONFIG_DELETE], "KEY", "config: go back to the server's value", 0, 0},
+        {"append", 0, CLI_LIST, &change[TOPIC_CONFIG_APPEND], "KEY=VALUE", "config: add to a list", 0, 0},
+        {"subtract", 0, CLI_LIST, &change[TOPIC_CONFIG_SUBTRACT], "KEY=VALUE", "config: take from a list", 0, 0},
+        {"all", 0, CLI_FLAG, &t.settings.all, NULL, "config: show defaults, too", 0, 0},
+        {"before", 0, CLI_INT, &t.trim.before, "OFFSET", "trim: delete the records below it; -1: all there are", -1,
+         INT64_MAX},
+        {"partition", 0, CLI_INT, &t.trim.partition, "N", "trim: of this partition [all]", 0, INT32_MAX},
         {"timeout-ms", 0, CLI_INT, &t.timeout_ms, "MS", "how long to wait for the broker [10000]", 1, 3600000},
     };
     struct cli_args args;
@@ -153,7 +176,7 @@ int cmd_topic(const struct cli_command *self, int argc, char **argv)
     if (rc >= 0)
         return rc;
     if (!args.n)
-        return cli_usage(self, "what to do: list, create, describe or delete?");
+        return cli_usage(self, "what to do: list, create, describe, config, trim or delete?");
     if (!output_format(t.format_text, &t.format))
         return cli_usage(self, "--format %s: must be table, json or csv", t.format_text);
     os_interrupt_exits();

@@ -30,7 +30,8 @@ static int16_t version_of(enum kafka_key key)
     } SPOKEN[] = {
         {KAFKA_produce, 8},       {KAFKA_fetch, 11},           {KAFKA_list_offsets, 5},     {KAFKA_metadata, 8},
         {KAFKA_offset_commit, 7}, {KAFKA_offset_fetch, 5},     {KAFKA_find_coordinator, 2}, {KAFKA_create_topics, 4},
-        {KAFKA_delete_topics, 3}, {KAFKA_describe_configs, 2},
+        {KAFKA_delete_topics, 3}, {KAFKA_describe_configs, 2}, {KAFKA_delete_records, 1},
+        {KAFKA_incremental_alter_configs, 0},
     };
     for (size_t i = 0; i < sizeof SPOKEN / sizeof SPOKEN[0]; i++)
         if (SPOKEN[i].key == (int16_t)key)

@@ -40,12 +40,15 @@ static const struct cli_command COMMANDS[] = {
      "  penstock sql -c \"SELECT explode(sequence(1, 3)) AS n\"\n"
      "  penstock sql --format json -f report.sql\n"
      "  penstock sql --remote sc://spark.example:15002   # the same client on a real cluster\n"},
-    {"topic", cmd_topic, "list, create, describe and delete topics",
-     "topic list|create|describe|delete [NAME] [OPTIONS]",
+    {"topic", cmd_topic, "list, create, describe, configure, trim and delete topics",
+     "topic list|create|describe|config|trim|delete [NAME] [OPTIONS]",
      "Look at and change topics of penstock or of any Kafka cluster.\n\n"
      "  penstock topic create ratings --partitions 4\n"
      "  penstock topic list --format json\n"
      "  penstock topic describe ratings                  # offsets of each partition\n"
+     "  penstock topic config ratings                    # its settings; --all: those of the server, too\n"
+     "  penstock topic config ratings --set retention.ms=86400000 --append cleanup.policy=compact\n"
+     "  penstock topic trim ratings --before 1000        # delete the records below offset 1000\n"
      "  penstock topic delete ratings\n"},
     {"produce", cmd_produce, "send the lines of standard input to a topic", "produce TOPIC [OPTIONS]",
      "Each line is a record's value. Keys choose partitions as Kafka's own clients do. The command ends when "

@@ -9,6 +9,7 @@
 #include "serve/loop.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { LOOPS_MAX = 64 };
@@ -26,6 +27,8 @@ struct server {
     const struct config *config; /* outlives the server */
     struct console_hooks hooks;
     struct server_addresses addresses;
+    struct log_config settings[4]; /* Kafka's, for the broker */
+    char setting_text[4][24];
     atomic_bool ready;
     int64_t ready_ns;
 };
@@ -82,6 +85,7 @@ static enum err open_log(struct server *s, const struct config *config, struct f
         .segment_bytes = (uint64_t)config->v[CFG_SEGMENT_BYTES].number,
         .journal_file_bytes = (uint64_t)config->v[CFG_JOURNAL_BYTES].number,
         .durability_os = config->v[CFG_DURABILITY].number == 1,
+        .retention_check_ms = config->v[CFG_RETENTION_CHECK_MS].number,
     };
     if (o.durability_os)
         os_log(OS_WARN, "server", "durability = os: a power cut loses acknowledged records");
@@ -106,6 +110,29 @@ static enum err start_loops(struct server *s, const struct config *config, struc
     return ERR_OK;
 }
 
+/* What the server was started with, by Kafka's names. */
+static size_t kafka_settings(struct server *s, const struct config *config)
+{
+    static const struct {
+        int setting;
+        const char *key;
+        int64_t unless; /* Kafka's default says it, too */
+    } ROWS[] = {{CFG_RETENTION_MS, "log.retention.ms", 604800000},
+                {CFG_RETENTION_BYTES, "log.retention.bytes", -1},
+                {CFG_SEGMENT_BYTES, "log.segment.bytes", 1 << 30},
+                {CFG_RETENTION_CHECK_MS, "log.retention.check.interval.ms", 300000}};
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
+        int64_t v = config->v[ROWS[i].setting].number;
+        if (v == ROWS[i].unless)
+            continue;
+        int len = snprintf(s->setting_text[n], sizeof s->setting_text[n], "%lld", (long long)v);
+        s->settings[n] = (struct log_config){str_of(ROWS[i].key), str_make(s->setting_text[n], (size_t)len)};
+        n++;
+    }
+    return n;
+}
+
 static enum err start_broker(struct server *s, const struct config *config, struct fault *f)
 {
     struct broker_options o = {
@@ -114,6 +141,8 @@ static enum err start_broker(struct server *s, const struct config *config, stru
         .rebalance_delay_ms = (int32_t)config->v[CFG_REBALANCE_DELAY_MS].number,
         .no_auto_create = !config->v[CFG_AUTO_CREATE].number,
         .any_replication_factor = config->v[CFG_ANY_REPLICATION].number,
+        .settings = s->settings,
+        .nsettings = kafka_settings(s, config),
     };
     return broker_start(&s->broker, &o, f);
 }

@@ -70,18 +70,53 @@ static enum log_status open_records(const struct batch *b, struct unpacked *scra
     return LOG_OK;
 }
 
-static enum log_status check_record(const struct partition_conf *c, const struct record *rec, int64_t now_ms,
-                                    struct log_append_result *r)
+/* Note what is wrong with one record; Kafka names them all. */
+__attribute__((format(printf, 3, 4))) static void refuse_record(struct log_append_result *r, int32_t index,
+                                                                const char *fmt, ...)
 {
-    if (c->compact && !rec->key.p)
-        return refuse(r, LOG_INVALID_RECORD, "Compacted topic cannot accept message without key in topic partition %s.",
-                      c->name);
-    if (!c->append_time && rec->timestamp_ms > now_ms && rec->timestamp_ms - now_ms > c->timestamp_after_ms)
-        return refuse(r, LOG_INVALID_TIMESTAMP,
+    va_list ap;
+    if (r->record_errors < LOG_RECORD_ERRORS) {
+        struct log_record_error *e = &r->record_error[r->record_errors];
+        e->index = index;
+        va_start(ap, fmt);
+        vsnprintf(e->message, sizeof e->message, fmt, ap);
+        va_end(ap);
+    }
+    r->record_errors++;
+}
+
+/* A record may leave its timestamp out (-1). */
+static bool is_out_of_range(const struct partition_conf *c, int64_t ts_ms, int64_t now_ms)
+{
+    return !c->append_time && ts_ms != -1 &&
+           (ts_ms > now_ms ? ts_ms - now_ms > c->timestamp_after_ms : now_ms - ts_ms > c->timestamp_before_ms);
+}
+
+/* The rules for single records; true: a timestamp is wrong. */
+static bool check_one_record(const struct partition_conf *c, const struct batch *b, const struct record *rec,
+                             int32_t index, int64_t now_ms, struct log_append_result *r)
+{
+    if (c->compact && !rec->key.p) {
+        refuse_record(r, index, "Compacted topic cannot accept message without key in topic partition %s", c->name);
+    } else if (c->append_time && (b->attributes & BATCH_APPEND_TIME)) {
+        refuse_record(r, index,
+                      "Invalid timestamp type in message DefaultRecord(offset=%lld, timestamp=%lld, key=%zu bytes, "
+                      "value=%zu bytes). Producer should not set timestamp type to LogAppendTime.",
+                      (long long)rec->offset, (long long)b->max_timestamp, rec->key.n, rec->value.n);
+        return true;
+    } else if (is_out_of_range(c, rec->timestamp_ms, now_ms)) {
+        refuse_record(r, index,
                       "Timestamp %lld of message with offset %lld is out of range. The timestamp should be within "
-                      "[.., %lld]",
-                      (long long)rec->timestamp_ms, (long long)rec->offset,
+                      "[%lld, %lld]",
+                      (long long)rec->timestamp_ms, (long long)rec->offset, (long long)(now_ms - c->timestamp_before_ms),
                       (long long)(now_ms + c->timestamp_after_ms));
+        return true;
+    }
+    return false;
+}
+
+static enum log_status check_headers(const struct record *rec, struct log_append_result *r)
+{
     size_t at = 0;
     struct str key, value;
     for (int i = 0; i < rec->nheaders; i++)
@@ -90,14 +125,14 @@ static enum log_status check_record(const struct partition_conf *c, const struct
     return at == rec->headers.n ? LOG_OK : refuse(r, LOG_INVALID_RECORD, "Bytes after the last header of a record");
 }
 
-/* Walk the records: offsets without a gap, keys where the topic is compacted, timestamps. */
-static enum log_status check_records(const struct partition_conf *c, const struct batch *b, int64_t now_ms,
-                                     int64_t *max_ts, struct log_append_result *r)
+/* Walk the records: offsets without a gap, keys where the topic is compacted, timestamps. `claimed`: as the client sent it. */
+static enum log_status check_records(const struct partition_conf *c, const struct batch *claimed, const struct batch *b,
+                                     int64_t now_ms, int64_t *max_ts, struct log_append_result *r)
 {
     struct record_iter it;
     struct record rec;
     struct fault f;
-    bool got;
+    bool got, bad_time = false;
     *max_ts = -1;
     enum err e = records_begin(&it, b, NULL, 0, &f);
     for (int32_t i = 0; !e; i++) {
@@ -106,13 +141,18 @@ static enum log_status check_records(const struct partition_conf *c, const struc
         if (rec.offset != b->base_offset + i)
             return refuse(r, LOG_INVALID_RECORD, "Record %d of the batch has offset delta %lld", i,
                           (long long)(rec.offset - b->base_offset));
-        enum log_status status = check_record(c, &rec, now_ms, r);
+        bad_time |= check_one_record(c, claimed, &rec, i, now_ms, r);
+        enum log_status status = check_headers(&rec, r);
         if (status)
             return status;
         if (rec.timestamp_ms > *max_ts)
             *max_ts = rec.timestamp_ms;
     }
-    return e ? refuse(r, LOG_INVALID_RECORD, "%s", fault_message(&f)) : LOG_OK;
+    if (e)
+        return refuse(r, LOG_INVALID_RECORD, "%s", fault_message(&f));
+    if (bad_time)
+        return refuse(r, LOG_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
+    return r->record_errors ? refuse(r, LOG_INVALID_RECORD, "%s", r->record_error[0].message) : LOG_OK;
 }
 
 /* LogAppendTime, or a largest timestamp that the client miscounted: patched, which takes a new CRC. */
@@ -144,7 +184,7 @@ static enum log_status check_one(const struct partition_conf *c, enum log_origin
     status = open_records(b, &scratch, &plain, r);
     plain.attributes &= (int16_t)~8; /* a client's LogAppendTime bit means nothing: look at the records */
     if (!status)
-        status = check_records(c, &plain, now_ms, &max_ts, r);
+        status = check_records(c, b, &plain, now_ms, &max_ts, r);
     codec_unpacked_free(&scratch);
     if (!status)
         patch_timestamps(c, b, bytes, max_ts, now_ms);

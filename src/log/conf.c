@@ -112,5 +112,5 @@ void log_defaults(struct log *l, const struct log_config *configs, size_t n)
             partition_configure(t->partitions[k], t->configs.p, t->configs.n);
     }
     os_mutex_unlock(l->topics_lock);
-    retention_soon(l);
+    retention_start(l);
 }

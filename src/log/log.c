@@ -7,7 +7,6 @@
 enum {
     HOUR_MS = 3600000,
     CHECK_MS = 300000 /* Kafka's log.retention.check.interval.ms */,
-    FIRST_MS = 30000,
     RETRY_MS = 1000
 };
 
@@ -190,12 +189,13 @@ struct back_work {
 static bool back_due(struct log *l, struct back_work *w, int64_t *wait_ms)
 {
     int64_t now_ms = os_now_ms();
-    *w = (struct back_work){.policies = l->back_retention || l->retention_due_ms <= now_ms,
+    *w = (struct back_work){.policies = l->retention_on && (l->back_retention || l->retention_due_ms <= now_ms),
                             .trim = l->starts.n > 0,
                             .checkpoint = l->back_checkpoint,
                             .spare = l->back_spare,
                             .doomed = l->doomed.n > 0};
-    *wait_ms = l->retention_due_ms == INT64_MAX ? -1 : l->retention_due_ms - now_ms;
+    bool never = !l->retention_on || l->retention_due_ms == INT64_MAX;
+    *wait_ms = never ? -1 : l->retention_due_ms - now_ms;
     *wait_ms = *wait_ms > HOUR_MS ? HOUR_MS : *wait_ms;
     return w->policies || w->trim || w->checkpoint || w->spare || w->doomed;
 }
@@ -350,9 +350,6 @@ static enum err make_dirs(struct log *l, struct fault *f)
 
 static enum err start_threads(struct log *l, struct fault *f)
 {
-    int64_t now_ms = os_now_ms(), first_ms = l->o.retention_check_ms < FIRST_MS ? l->o.retention_check_ms : FIRST_MS;
-    l->retention_looked_ms = now_ms + first_ms - l->o.retention_check_ms;
-    l->retention_due_ms = now_ms + first_ms; /* what expired while nobody looked; not while others start, too */
     enum err e = journal_start(l, f);
     if (!e)
         e = os_thread_start(&l->back, "log-back", back, l, f);

@@ -80,7 +80,8 @@ CHECK enum err log_topic_delete(struct log *l, struct str name, struct fault *f)
 CHECK enum err log_topic_grow(struct log *l, struct str name, int32_t partitions, struct fault *f);
 CHECK enum err log_topic_configure(struct log *l, struct str name, const struct log_config *configs, size_t n,
                                    struct fault *f); /* set or, with value.p NULL, remove */
-/* What topics without a setting of their own have from now on (keys as of topics); replaces what was set so. */
+/* What topics without a setting of their own have from now on (keys as of topics); replaces what was set so. Before the
+ * first call nothing expires: a setting may say that it does not. */
 void log_defaults(struct log *l, const struct log_config *configs, size_t n);
 bool log_topic_get(struct log *l, struct str name, struct arena *a, struct log_topic *out);
 bool log_topic_by_id(struct log *l, struct os_uuid id, struct arena *a, struct log_topic *out);
@@ -130,8 +131,15 @@ enum log_status {
     LOG_INVALID_RECORD = 87,
     LOG_AGAIN = 7, /* too much waits for the disk: REQUEST_TIMED_OUT, retriable */
 };
+enum { LOG_RECORD_ERRORS = 3 };
+struct log_record_error {
+    int32_t index; /* of the record in its batch */
+    char message[192];
+};
 struct log_append_result {
     enum log_status status;
+    int record_errors; /* records that were refused, one by one; the first ones below */
+    struct log_record_error record_error[LOG_RECORD_ERRORS];
     char message[160]; /* why, for Produce 8+'s error_message; "" when OK */
     int64_t base_offset, last_offset;
     int64_t log_append_time_ms; /* -1: CreateTime */

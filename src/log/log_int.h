@@ -377,6 +377,7 @@ struct log {
     struct os_mutex *back_lock;
     struct os_cond *back_work;
     bool back_stop, back_checkpoint, back_spare, back_retention;
+    bool retention_on;               /* it is known what topics inherit */
     int64_t retention_due_ms;        /* the wall clock's time of the next look; INT64_MAX: none */
     int64_t retention_looked_ms;     /* and of the last one */
     VEC(struct start_waiter) starts; /* deletions of records that wait for their answer */
@@ -423,6 +424,8 @@ CHECK enum err checkpoint_log_starts(struct log *l, struct fault *f);
 void retention_begins(struct log_partition *p);
 /* Look soon: something grew, or a setting changed. */
 void retention_soon(struct log *l);
+/* The settings are known now: what expired while nobody looked goes, but not while everything else starts, too. */
+void retention_start(struct log *l);
 /* Choose what expired or is too much. Returns when something will expire, or INT64_MAX. */
 int64_t retention_policies(struct log *l, int64_t now_ms);
 /* Raise the log starts that are wanted, answer who waits for it, unlink what lies below them. */

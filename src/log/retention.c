@@ -16,12 +16,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { FIRST_MS = 30000 /* Kafka's log.initial.task.delay.ms */ };
+
 /* -- when ------------------------------------------------------------------------------------------------------------- */
 
 void retention_soon(struct log *l)
 {
     os_mutex_lock(l->back_lock);
     l->back_retention = true;
+    os_cond_signal(l->back_work);
+    os_mutex_unlock(l->back_lock);
+}
+
+void retention_start(struct log *l)
+{
+    int64_t now_ms = os_now_ms(), first_ms = l->o.retention_check_ms < FIRST_MS ? l->o.retention_check_ms : FIRST_MS;
+    os_mutex_lock(l->back_lock);
+    if (l->retention_on) {
+        l->back_retention = true;
+    } else {
+        l->retention_looked_ms = now_ms + first_ms - l->o.retention_check_ms;
+        l->retention_due_ms = now_ms + first_ms;
+    }
+    l->retention_on = true;
     os_cond_signal(l->back_work);
     os_mutex_unlock(l->back_lock);
 }

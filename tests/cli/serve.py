@@ -146,7 +146,7 @@ def wrong_usage_is_2_and_says_what_is_right():
         (["serve", "--kafka-listen", "9092"], "HOST:PORT"),
         (["serve", "--data"], "needs a value"),
         (["serve", "extra"], "unexpected argument 'extra'"),
-        (["topic"], "list, create, describe or delete"),
+        (["topic"], "list, create, describe, config, trim or delete"),
         (["topic", "create"], "needs one topic name"),
         (["topic", "create", "a", "--partitions", "0"], "from 1 to 10000"),
         (["produce"], "which topic"),

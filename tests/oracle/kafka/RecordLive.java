@@ -547,6 +547,7 @@ public class RecordLive {
         ask("IncrementalAlterConfigs", 1, """
             {'resources':[{'resourceType':4,'resourceName':'','configs':[%s]}],'validateOnly':true}""",
             entry("log.retention.ms", SET, "'4000'"));
+        change(1, 4, "", entry("message.max.bytes", DELETE, "null"));
         brokerDescribed("");
     }
 
