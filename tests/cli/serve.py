@@ -137,6 +137,26 @@ def a_data_directory_of_a_newer_format_is_refused():
 
 
 @case
+def topics_are_configured_and_trimmed():
+    with scratch() as d, server("serve", "--data", d, *ANY, "--retention-ms", "3600000") as s:
+        at = ("-b", s.at["kafka"], "--format", "csv")
+        equal(run("topic", "create", "a", *at).returncode, 0)
+        equal(run("produce", "a", *at[:2], stdin="".join("%d\n" % i for i in range(5))).returncode, 0)
+        has(run("topic", "config", "a", *at).stdout, "retention.ms,3600000,server\n")
+        equal(run("topic", "config", "a", "--set", "retention.ms=-1", "--append", "cleanup.policy=compact", *at).stderr, "")
+        shown = run("topic", "config", "a", *at).stdout
+        has(shown, "retention.ms,-1,topic\n")
+        has(shown, '"delete,compact",topic\n')
+        equal(run("topic", "config", "a", "--unset", "retention.ms", "--subtract", "cleanup.policy=compact", *at).stderr, "")
+        has(run("topic", "config", "a", *at).stdout, "retention.ms,3600000,server\n")
+        has(run("topic", "config", "a", "--set", "retention.ms=soon", *at).stderr, "Not a number of type LONG")
+        has(run("topic", "trim", "a", "--before", "3", *at).stdout, "a,0,3\n")
+        has(run("topic", "describe", "a", *at).stdout, "a,0,1,3,5\n")
+        has(run("topic", "trim", "a", "--before", "6", *at).stderr, "OFFSET_OUT_OF_RANGE")
+        has(run("topic", "trim", "a", *at).stderr, "--before")
+
+
+@case
 def wrong_usage_is_2_and_says_what_is_right():
     for argv, part in (
         ([], "Usage: penstock COMMAND"),

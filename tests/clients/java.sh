@@ -23,11 +23,14 @@ trap 'kill $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$dir"' EXIT
 for _ in $(seq 200); do grep -q ^ready "$dir/ready" && break; sleep 0.1; done
 at=$(grep -o 'kafka=[^ ]*' "$dir/ready" | cut -d= -f2)
 
+java_class() { # CLASS ARGS...
+    timeout 100 java -Xmx256m -Dlog4j2.configurationFile="$root/tests/oracle/log4j2.properties" -cp "$jars/*" "$@" 2>&1
+}
+
 tool() { # CLASS ARGS...
     local class=$1
     shift
-    timeout 100 java -Xmx256m -Dlog4j2.configurationFile="$root/tests/oracle/log4j2.properties" -cp "$jars/*" \
-        "org.apache.kafka.tools.$class" "$@" 2>&1
+    java_class "org.apache.kafka.tools.$class" "$@"
 }
 
 check() { # NAME COMMAND...: passes when the command succeeds
@@ -85,9 +88,39 @@ offsets_topic() { # Kafka's own reader of __consumer_offsets
     grep -q '"group":"console-gzip"' "$dir/out" || { tail -5 "$dir/out"; return 1; }
 }
 
+configs() { # kafka-configs.sh
+    java_class kafka.admin.ConfigCommand --bootstrap-server "$at" --alter --entity-type topics --entity-name console \
+        --add-config 'retention.ms=86400000,cleanup.policy=[compact,delete]' >"$dir/out" || { cat "$dir/out"; return 1; }
+    java_class kafka.admin.ConfigCommand --bootstrap-server "$at" --alter --entity-type topics --entity-name console \
+        --delete-config retention.ms >"$dir/out" || { cat "$dir/out"; return 1; }
+    java_class kafka.admin.ConfigCommand --bootstrap-server "$at" --describe --entity-type topics --entity-name console \
+        >"$dir/out"
+    grep -q 'cleanup.policy=compact,delete' "$dir/out" && ! grep -q 'retention.ms=86400000' "$dir/out" ||
+        { cat "$dir/out"; return 1; }
+    java_class kafka.admin.ConfigCommand --bootstrap-server "$at" --alter --entity-type brokers --entity-default \
+        --add-config log.retention.bytes=123456789 >"$dir/out" || { cat "$dir/out"; return 1; }
+    java_class kafka.admin.ConfigCommand --bootstrap-server "$at" --describe --entity-type brokers --entity-default >"$dir/out"
+    grep -q 'log.retention.bytes=123456789' "$dir/out" || { cat "$dir/out"; return 1; }
+    ! java_class kafka.admin.ConfigCommand --bootstrap-server "$at" --alter --entity-type topics --entity-name console \
+        --add-config no.such=1 >"$dir/out"
+    grep -q 'Unknown topic config name: no.such' "$dir/out" || { cat "$dir/out"; return 1; }
+}
+
+delete_records() { # kafka-delete-records.sh
+    echo '{"partitions":[{"topic":"perf","partition":0,"offset":150000}],"version":1}' >"$dir/delete.json"
+    tool DeleteRecordsCommand --bootstrap-server "$at" --offset-json-file "$dir/delete.json" >"$dir/out"
+    grep -q 'partition: perf-0.*low_watermark: 150000' "$dir/out" || { cat "$dir/out"; return 1; }
+    tool GetOffsetShell --bootstrap-server "$at" --topic perf --time earliest >"$dir/out"
+    grep -q '^perf:0:150000$' "$dir/out" || { cat "$dir/out"; return 1; }
+    tool ConsumerPerformance --bootstrap-server "$at" --topic perf --num-records 50000 >"$dir/out"
+    [ "$(tail -1 "$dir/out" | cut -d, -f5 | tr -d ' ')" = 50000 ] || { tail -5 "$dir/out"; return 1; }
+}
+
 check 'console producer and consumer, gzip' console gzip
 check 'producer and consumer performance' performance
 check 'topics' topics
+check 'settings' configs
+check 'deletion of records' delete_records
 check 'the offsets topic' offsets_topic
 check 'groups' groups
 echo "$passed passed, $failed failed, 0 skipped"
