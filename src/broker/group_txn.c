@@ -279,6 +279,7 @@ void handle_txn_offset_commit(struct request *rq)
     struct os_mutex *gate = txn_gate(b, q->transactional_id);
 
     os_mutex_lock(gate);
+    bool held = log_hold(b->log); /* the transaction's new partition and the offsets in it: one sync */
     int16_t code = q->group_id.n ? enlist(rq, &who) : KAFKA_E_INVALID_GROUP_ID;
     os_mutex_lock(b->groups->lock);
     struct txn_commit *c =
@@ -289,6 +290,7 @@ void handle_txn_offset_commit(struct request *rq)
         code = group_txn_write(b, &who, q->group_id, c->list, c->n, offsets_on_disk, c);
     bool answer = code || !c->n; /* else c is the callback's, and may be gone */
     os_mutex_unlock(b->groups->lock);
+    log_let_go(b->log, held);
     os_mutex_unlock(gate);
     if (answer) {
         set_code(c, code);

@@ -143,6 +143,7 @@ static enum log_status append_transactional(struct request *rq, struct str topic
     struct os_mutex *gate = txn_gate(rq->b, who.id);
 
     os_mutex_lock(gate);
+    bool held = log_hold(rq->b->log); /* the transaction's new partition and the first batch in it: one sync */
     int16_t code = enlist(rq, &who, topic, log_partition_number(p));
     slot->refused = code != KAFKA_E_NONE;
     if (code == KAFKA_E_INVALID_TXN_STATE)
@@ -151,6 +152,7 @@ static enum log_status append_transactional(struct request *rq, struct str topic
         code ? (enum log_status)code
              : log_append_as(p, rq->version >= 12 ? LOG_FROM_CLIENT_V2 : LOG_FROM_CLIENT, (char *)(uintptr_t)records.p,
                              records.n, q->acks ? appended : NULL, slot, result);
+    log_let_go(rq->b->log, held);
     os_mutex_unlock(gate);
     return status;
 }

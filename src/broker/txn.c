@@ -186,12 +186,14 @@ void txn_complete(struct broker *b, struct txn *t, struct txn_op *op)
 static int16_t prepare(struct broker *b, struct txn *t, struct txn_now *next, struct txn_op *op)
 {
     next->update_ms = os_now_ms();
+    bool held = log_hold(b->log); /* the decision and what follows from it: one sync */
     int16_t code = txn_store(b, t, next, t->parts.n, op);
-    if (code)
-        return code;
-    become(b, t, next);
-    txn_complete(b, t, op);
-    return KAFKA_E_NONE;
+    if (!code) {
+        become(b, t, next);
+        txn_complete(b, t, op);
+    }
+    log_let_go(b->log, held);
+    return code;
 }
 
 /* As Kafka's fence: one epoch on, so that nothing of this producer is let in any more, then the abort. */

@@ -175,6 +175,27 @@ void journal_add(struct log *l, const struct waiter *w, const char *bytes, size_
     os_mutex_unlock(j->lock);
 }
 
+bool log_hold(struct log *l)
+{
+    struct journal *j = &l->journal;
+    os_mutex_lock(j->lock);
+    bool held = !j->closing;
+    j->holds += held;
+    os_mutex_unlock(j->lock);
+    return held;
+}
+
+void log_let_go(struct log *l, bool held)
+{
+    struct journal *j = &l->journal;
+    if (!held)
+        return;
+    os_mutex_lock(j->lock);
+    if (--j->holds == 0 && j->closing)
+        os_cond_signal(j->work);
+    os_mutex_unlock(j->lock);
+}
+
 /* -- the committer ---------------------------------------------------------------------------------------------------- */
 
 static void file_header(char block[JOURNAL_BLOCK], uint64_t gen)
@@ -289,6 +310,9 @@ static void committer(void *arg)
             os_cond_wait(j->work, j->lock);
         if (!j->fill.waiters.n)
             break;
+        for (j->closing = true; j->holds;)
+            os_cond_wait(j->work, j->lock);
+        j->closing = false;
         struct group g = j->fill;
         j->fill = j->write;
         os_mutex_unlock(j->lock);

@@ -219,6 +219,13 @@ struct log_marker {
 enum log_status log_append_marker(struct log_partition *p, const struct log_marker *m,
                                   void (*done)(void *arg, const struct log_append_result *r), void *arg,
                                   struct log_append_result *result);
+/*
+ * What one thread appends between the two, one behind the other, shares a journal group, and so a sync: the committer begins none
+ * meanwhile. Only for a few appends, and never over a wait. One that is about to begin is not held up by newcomers: then it
+ * answers false, and they may share the next.
+ */
+bool log_hold(struct log *l);
+void log_let_go(struct log *l, bool held);
 /* Is a transaction of this producer and epoch open in p? (Then its batches need no question to the coordinator.) */
 bool log_txn_open(struct log_partition *p, int64_t producer_id, int16_t producer_epoch);
 struct log_aborted {

@@ -312,6 +312,8 @@ struct journal {
     uint64_t pending; /* atomic: bytes in fill and write */
     uint64_t round;   /* the committer's count of groups */
     int next_number;
+    int holds;    /* callers of log_hold that the next group waits for */
+    bool closing; /* it waits: nobody else may hold it back */
     bool stop;
     struct os_thread *committer;
 };

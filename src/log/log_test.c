@@ -321,4 +321,52 @@ TEST(threads_append_together)
     drop();
 }
 
+static void counted(void *arg, const struct log_append_result *r)
+{
+    if (r->status == LOG_OK)
+        count(arg);
+}
+
+static uint64_t groups_of(struct log *l)
+{
+    struct log_stats s;
+    log_stats(l, &s);
+    return s.journal_groups;
+}
+
+TEST(what_is_appended_under_a_hold_shares_a_group)
+{
+    fresh();
+    struct log *l = reopen(NULL, 0, 0);
+    REQUIRE(l);
+    REQUIRE(log_topic_create(l, STR("t"), 3, NULL, 0, NULL, &f) == ERR_OK);
+    for (int round = 0; round < 5; round++) {
+        int done = 0;
+        struct log_append_result r;
+        uint64_t before = groups_of(l);
+        bool held = log_hold(l), again = log_hold(l);
+        EXPECT(held);
+        for (int i = 0; i < 3; i++) {
+            struct log_partition *p = log_partition(l, STR("t"), i);
+            struct batch_writer w;
+            struct buf b = {0};
+            batch_begin(&w, &b, 1700000000000, 0);
+            batch_record(&w, 1700000000000, STR("k"), STR("v"), NULL, 0);
+            REQUIRE(batch_end(&w, &f) == ERR_OK);
+            EXPECT_INT(log_append(p, b.p, b.n, counted, &done, &r), LOG_OK);
+            buf_free(&b);
+            log_partition_release(p);
+            os_sleep_ms(2);
+        }
+        EXPECT_INT(groups_of(l), before);
+        log_let_go(l, again);
+        log_let_go(l, held);
+        while (__atomic_load_n(&done, __ATOMIC_RELAXED) < 3)
+            os_sleep_ms(1);
+        EXPECT_INT(groups_of(l), before + 1);
+    }
+    log_close(l);
+    drop();
+}
+
 TEST_MAIN()

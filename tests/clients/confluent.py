@@ -110,17 +110,6 @@ def an_idempotent_producer_writes_each_message_once_and_in_order():
 
 
 @case
-def a_transactional_producer_is_told_at_once():
-    p = producer(**{"transactional.id": "t", "socket.timeout.ms": 5000})
-    try:
-        p.init_transactions(20)
-    except KafkaException as e:
-        equal(e.args[0].fatal(), True, "fatal")
-        return
-    raise AssertionError("init_transactions worked")
-
-
-@case
 def two_members_share_a_topic_and_one_takes_over():
     done(admin().create_topics([NewTopic("shared", 4, 1)]))
     settings = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
