@@ -59,6 +59,20 @@ static void fill(struct buf *b, size_t n, int kind)
         buf_u8(b, kind == 0 ? 0 : kind == 1 ? (uint8_t)rnd() : (uint8_t)("{\"key\": 12, "[i % 12] + (rnd() % 50 == 0)));
 }
 
+/* Cut anywhere, the two parts' CRCs make the whole's. */
+TEST(crcs_join)
+{
+    static char bytes[70000];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (char)(i * i * 31 + i / 7);
+    static const size_t lengths[] = {0, 1, 2, 7, 8, 9, 255, 256, 4095, 4096, 65537, sizeof bytes};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        for (size_t cut = 0; cut <= lengths[i]; cut += 1 + lengths[i] / 13) {
+            uint32_t a = crc32c(0, bytes, cut), b = crc32c(0, bytes + cut, lengths[i] - cut);
+            EXPECT_INT(crc32c_joined(a, b, lengths[i] - cut), crc32c(0, bytes, lengths[i]));
+        }
+}
+
 TEST(what_was_compressed_comes_back)
 {
     static const size_t SIZES[] = {0, 1, 100, 32767, 32768, 32769, 65536, 300000};

@@ -38,6 +38,36 @@ static uint32_t portable(uint32_t crc, const void *data, size_t n)
     return ~c;
 }
 
+/* -- joining: polynomials over GF(2) mod P, reflected, so that bit 31 is x^0 ----------------------------------------- */
+
+static uint32_t squares[64]; /* x^(2^k) */
+
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (uint32_t m = 0x80000000; m; m >>= 1) {
+        product ^= a & m ? b : 0;
+        b = (b >> 1) ^ (b & 1 ? POLY : 0);
+    }
+    return product;
+}
+
+static void make_squares(void)
+{
+    squares[0] = 0x40000000; /* x */
+    for (int k = 1; k < 64; k++)
+        squares[k] = multiply(squares[k - 1], squares[k - 1]);
+}
+
+uint32_t crc32c_joined(uint32_t first, uint32_t second, uint64_t second_n)
+{
+    uint32_t shift = 0x80000000; /* x^0 */
+    for (int k = 3; second_n && k < 64; k++, second_n >>= 1) /* bits, not bytes */
+        if (second_n & 1)
+            shift = multiply(squares[k], shift);
+    return multiply(shift, first) ^ second;
+}
+
 #if defined __x86_64__
 /*
  * The crc32 instruction has a latency of 3 and a throughput of 1: three streams keep it busy. Stream k of LANE bytes is
@@ -128,6 +158,7 @@ static uint32_t (*best)(uint32_t, const void *, size_t) = portable;
 __attribute__((constructor)) static void pick(void)
 {
     make_table();
+    make_squares();
 #if defined __x86_64__
     if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul")) {
         make_shifts();

@@ -17,7 +17,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { GROUP_KEEP = 1 << 20 /* a larger buffer is given back when its group is done */, RETRY_NS = 100000000 };
+enum { GROUP_KEEP = 1 << 20 /* buffers up to here are always kept */, JOIN_FROM = 4096, RETRY_NS = 100000000 };
 
 static uint64_t round_up(uint64_t n)
 {
@@ -207,6 +207,34 @@ static void file_header(char block[JOURNAL_BLOCK], uint64_t gen)
     put_u32le(block + 4, crc32c(0, block + 8, JOURNAL_BLOCK - 8));
 }
 
+/* The CRC of a run of batches behind one of `crc`. Each has its own over all but its first 21 bytes, made or checked when it was
+ * appended: of a long batch that one is used, and its bytes are not touched again. */
+static uint32_t crc_of_batches(uint32_t crc, const char *p, size_t n)
+{
+    enum { CRC_AT = 17, BODY_AT = 21 };
+    while (n) {
+        size_t size = get_u32be(p + 8) + BATCH_PREFIX;
+        if (size < JOIN_FROM)
+            crc = crc32c(crc, p, size);
+        else
+            crc = crc32c_joined(crc32c(crc, p, BODY_AT), get_u32be(p + CRC_AT), size - BODY_AT);
+        p += size;
+        n -= size;
+    }
+    return crc;
+}
+
+static uint32_t crc_of_frame(const struct group *g)
+{
+    uint32_t crc = crc32c(0, g->p + 8, JOURNAL_FRAME - 8);
+    for (size_t at = JOURNAL_FRAME; at < g->n;) {
+        size_t n = get_u32le(g->p + at + 20);
+        crc = crc_of_batches(crc32c(crc, g->p + at, JOURNAL_ENTRY), g->p + at + JOURNAL_ENTRY, n);
+        at += JOURNAL_ENTRY + n;
+    }
+    return crc;
+}
+
 /* Write the group as one frame and make it durable. What fails here ends the process: nothing after it would be true. */
 static void write_group(struct log *l, struct group *g)
 {
@@ -222,7 +250,7 @@ static void write_group(struct log *l, struct group *g)
     put_u64le(g->p + 24, g->n);
     put_u32le(g->p + 32, g->entries);
     put_u32le(g->p + 36, 0);
-    put_u32le(g->p + 4, crc32c(0, g->p + 8, g->n - 8));
+    put_u32le(g->p + 4, crc_of_frame(g));
     struct str parts[3] = {{NULL, 0}, str_make(g->p, g->n), str_make(zeros, frame - g->n)};
     if (!j->current.used) {
         file_header(block, j->current.gen);
@@ -292,7 +320,8 @@ static void finish_group(struct log *l, struct group *g)
         log_partition_release(g->waiters.p[i].partition);
     g->waiters.n = 0;
     g->entries = 0;
-    if (g->cap > GROUP_KEEP) {
+    g->usual = g->n > g->usual ? g->n : g->usual - g->usual / 16;
+    if (g->cap > GROUP_KEEP && g->cap / 4 > g->usual) { /* the first touch of new memory costs more than the copy into it */
         free(g->p);
         g->p = NULL;
         g->cap = 0;

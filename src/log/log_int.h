@@ -291,6 +291,7 @@ struct waiter {
 struct group {
     char *p; /* the frame: header, entries */
     size_t n, cap;
+    size_t usual; /* what its groups need lately: a buffer of that size is kept */
     uint32_t entries;
     VEC(struct waiter) waiters;
 };
