@@ -174,6 +174,8 @@ int column_cmp(const struct column *a, uint32_t i, const struct column *b, uint3
 uint64_t column_hash(const struct column *c, uint32_t i, uint64_t seed);
 /* Spark's Murmur3 (seed 42 at first): decides state partitions. NULL leaves the hash as it is. */
 int32_t column_murmur3(const struct column *c, uint32_t i, int32_t seed);
+/* The same for n rows: hashes[i] goes in as the seed and comes out as the hash. */
+void column_murmur3_rows(const struct column *c, uint32_t n, int32_t *hashes);
 /* Append value i in a compact, self-delimiting binary form / read it back into row i of `out` (decoded into `a`).
  * Equal values have equal bytes (canonical NaN and zero): state keys and changelogs are made of it. */
 void column_encode(struct buf *out, const struct column *c, uint32_t i);

@@ -152,12 +152,12 @@ uint64_t column_hash(const struct column *c, uint32_t row, uint64_t seed)
 }
 
 /* -- Murmur3, as Spark's Murmur3Hash (MurmurHash3_x86_32; a byte of an unaligned tail is a whole round) ------------- */
-static uint32_t rotl(uint32_t x, int r)
+static inline uint32_t rotl(uint32_t x, int r)
 {
     return x << r | x >> (32 - r);
 }
 
-static uint32_t mm_round(uint32_t h, uint32_t k)
+static inline uint32_t mm_round(uint32_t h, uint32_t k)
 {
     k = rotl(k * 0xcc9e2d51u, 15) * 0x1b873593u;
     return rotl(h ^ k, 13) * 5 + 0xe6546b64u;
@@ -182,7 +182,7 @@ static int32_t mm_long(int64_t v, int32_t seed)
     return mm_final(mm_round(h, (uint32_t)((uint64_t)v >> 32)), 8);
 }
 
-static int32_t mm_bytes(const void *p, size_t n, int32_t seed)
+static inline int32_t mm_bytes(const void *p, size_t n, int32_t seed)
 {
     const uint8_t *b = p;
     uint32_t h = (uint32_t)seed;
@@ -255,5 +255,35 @@ int32_t column_murmur3(const struct column *c, uint32_t row, int32_t seed)
     default:
         return type_width(c->type) == 8 ? mm_long(c->data.i64[i], seed)
                                         : mm_int((int32_t)(int64_t)hash_fixed(c, i), seed);
+    }
+}
+
+#define MURMUR3_ROWS(hash)                                                                                             \
+    do {                                                                                                               \
+        for (uint32_t i = 0; i < n; i++)                                                                               \
+            if (!c->valid || c->valid[i])                                                                              \
+                hashes[i] = (hash);                                                                                    \
+    } while (0)
+
+void column_murmur3_rows(const struct column *c, uint32_t n, int32_t *hashes)
+{
+    enum type_id id = col_is_const(c) ? TYPE_ID_COUNT : c->type->id;
+    switch (id) {
+    case TYPE_STRING:
+    case TYPE_BINARY:
+        MURMUR3_ROWS(mm_bytes(c->data.str[i].p, c->data.str[i].n, hashes[i]));
+        break;
+    case TYPE_INT:
+    case TYPE_DATE:
+        MURMUR3_ROWS(mm_int(c->data.i32[i], hashes[i]));
+        break;
+    case TYPE_LONG:
+    case TYPE_TIMESTAMP:
+    case TYPE_TIMESTAMP_NTZ:
+        MURMUR3_ROWS(mm_long(c->data.i64[i], hashes[i]));
+        break;
+    default:
+        for (uint32_t i = 0; i < n; i++)
+            hashes[i] = column_murmur3(c, i, hashes[i]);
     }
 }

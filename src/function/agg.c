@@ -11,6 +11,11 @@ size_t agg_state_size(const struct expr *agg)
     return kernel_of(agg)->state_size;
 }
 
+bool agg_state_is_plain(const struct expr *agg)
+{
+    return !kernel_of(agg)->save;
+}
+
 enum err agg_update(const struct expr *agg, void **states, const struct column *args, uint32_t n,
                     struct agg_state_env *env)
 {

@@ -135,6 +135,7 @@ struct agg_state_env {
     struct fault *fault;
 };
 size_t agg_state_size(const struct expr *agg);
+bool agg_state_is_plain(const struct expr *agg); /* it is all in those bytes */
 /* states[i] belongs to row i of args (argument columns already evaluated, in order); rows whose filter is false are left out by the caller. */
 CHECK enum err agg_update(const struct expr *agg, void **states, const struct column *args, uint32_t n,
                           struct agg_state_env *env);

@@ -1,12 +1,12 @@
 /*
- * The hash table under aggregations. Open addressing over 8-byte slots (hash tag, group number); groups lie in one arena,
- * each with its key and the states of all aggregates behind it, so that a hit touches one slot and one group.
+ * The hash table under aggregations. Open addressing over 8-byte slots, each a tag of the hash beside the group's address;
+ * a group is one piece of memory, so that a hit touches a slot and two or three lines that lie together.
  *
- *   slots [tag|no] ──▶ groups[no] ──▶ { key, raw, hash | state 0 | state 1 … }
+ *   slots [tag|address] ──▶ { head with the plain key | state 0 | state 1 … | encoded key }
  *
- * A single STRING key, by far the most common grouping, is hashed and compared as it is; other keys are encoded first.
+ * In a table that no cache holds, the slots and groups of the rows ahead are fetched while a row is looked up.
  */
-#include "operator/operator_int.h"
+#include "operator/agg_int.h"
 
 #include "base/map.h"
 #include "base/memory.h"
@@ -14,27 +14,28 @@
 
 #include <stdlib.h>
 
+enum { SLOTS_LEAST = 64, SLOTS_CACHED = 1 << 14, AHEAD_SLOT = 24, AHEAD_GROUP = 12 };
+
 struct group {
     struct agg_group g;
-    struct str raw; /* one_string: the key itself; p NULL for null */
-    uint32_t no;
+    uint32_t no, text_n, text_at; /* of a plain key: its string is key[text_at, text_at + text_n) */
+    bool odd, dead;               /* odd: compared in its encoded form */
+    uint64_t word[2];
 };
-
-struct slot {
-    uint32_t tag, no; /* no 0: empty; else group number + 1 */
-};
+enum { GROUP_HEAD = (sizeof(struct group) + 15) & ~15u };
 
 struct agg_table {
     const struct plan_node *node;
     struct op_memory *memory;
+    struct agg_shape shape;
     size_t charged, dead_groups;
     struct arena *arena, *scratch;
-    struct slot *slots;
+    uint64_t *slots; /* 0: empty */
     size_t nslots;
+    int shift; /* 64 - log2(nslots) */
     VEC(struct group *) groups; /* NULL: removed */
     VEC(struct group *) touched;
     size_t live, state_size, *state_at;
-    bool one_string;
     struct buf key;
     struct map *seen; /* per aggregate: DISTINCT values met, by group and encoded arguments */
     struct group **row_groups;
@@ -47,6 +48,14 @@ static size_t align16(size_t n)
     return (n + 15) & ~(size_t)15;
 }
 
+static void slots_new(struct agg_table *t, size_t n)
+{
+    t->nslots = n;
+    t->shift = 64 - __builtin_ctzl(n);
+    if (!(t->slots = calloc(n, sizeof *t->slots)))
+        memory_out("groups");
+}
+
 enum err agg_table_new(const struct plan_node *node, struct op_memory *memory, struct agg_table **out, struct fault *f)
 {
     (void)f;
@@ -57,17 +66,16 @@ enum err agg_table_new(const struct plan_node *node, struct op_memory *memory, s
     t->memory = memory;
     t->arena = arena_new(0);
     t->scratch = arena_new(0);
-    t->nslots = 64;
-    t->slots = calloc(t->nslots, sizeof *t->slots);
+    agg_shape_of(node, &t->shape);
+    slots_new(t, SLOTS_LEAST);
     t->state_at = calloc((size_t)node->naggs + 1, sizeof *t->state_at);
     t->seen = calloc((size_t)node->naggs + 1, sizeof *t->seen);
-    if (!t->slots || !t->state_at || !t->seen)
+    if (!t->state_at || !t->seen)
         memory_out("groups");
     for (int i = 0; i < node->naggs; i++) {
         t->state_at[i] = t->state_size;
         t->state_size += align16(agg_state_size(node->aggs[i]));
     }
-    t->one_string = node->ngroup == 1 && node->group[0]->type->id == TYPE_STRING;
     *out = t;
     return ERR_OK;
 }
@@ -83,6 +91,7 @@ void agg_table_free(struct agg_table *t)
     free(t->seen);
     free(t->state_at);
     free(t->slots);
+    free(t->shape.part);
     free(t->row_groups);
     free(t->row_states);
     vec_free(&t->groups);
@@ -91,6 +100,25 @@ void agg_table_free(struct agg_table *t)
     arena_free(t->arena);
     arena_free(t->scratch);
     free(t);
+}
+
+bool agg_table_is_plain(const struct agg_table *t)
+{
+    for (int i = 0; i < t->node->naggs; i++)
+        if (t->node->aggs[i]->distinct || !agg_state_is_plain(t->node->aggs[i]))
+            return false;
+    return true;
+}
+
+uint32_t agg_partition(int32_t hash, uint32_t partitions)
+{
+    int64_t rest = hash % (int64_t)partitions; /* Spark's Pmod */
+    return (uint32_t)(rest < 0 ? rest + partitions : rest);
+}
+
+static inline uint32_t shard_of(int32_t hash, struct agg_shards s)
+{
+    return s.n == 1 ? 0 : agg_partition(hash, s.partitions) % s.n;
 }
 
 static struct agg_state_env state_env(struct agg_table *t, struct fault *f)
@@ -117,84 +145,115 @@ static enum err charge(struct agg_table *t, struct fault *f)
     return op_charge(t->memory, (int64_t)now - (int64_t)was, "aggregate", f);
 }
 
-static void slot_insert(struct agg_table *t, uint64_t hash, uint32_t no)
+/* -- slots ----------------------------------------------------------------------------------------------------------- */
+
+static inline uint64_t spread(int32_t hash)
 {
-    size_t i = hash & (t->nslots - 1);
-    while (t->slots[i].no)
+    return (uint32_t)hash * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static inline uint64_t tag_of(uint64_t spread_hash)
+{
+    return spread_hash << 40 & UINT64_C(0xffff000000000000); /* bits that do not choose the slot */
+}
+
+static inline struct group *in_slot(uint64_t slot)
+{
+    return (struct group *)(uintptr_t)(slot & UINT64_C(0x0000ffffffffffff));
+}
+
+static void slot_insert(struct agg_table *t, struct group *g)
+{
+    uint64_t h = spread(g->g.hash);
+    size_t i = h >> t->shift;
+    while (t->slots[i])
         i = (i + 1) & (t->nslots - 1);
-    t->slots[i] = (struct slot){(uint32_t)(hash >> 32), no + 1};
+    if ((uintptr_t)g >> 48)
+        abort(); /* addresses of user space have 48 bits on x86-64 and on aarch64 */
+    t->slots[i] = tag_of(h) | (uintptr_t)g;
 }
 
 static void grow_slots(struct agg_table *t)
 {
     free(t->slots);
-    t->nslots *= 2;
-    t->slots = calloc(t->nslots, sizeof *t->slots);
-    if (!t->slots)
-        memory_out("groups");
+    slots_new(t, t->nslots * 2);
     for (size_t i = 0; i < t->groups.n; i++)
         if (t->groups.p[i])
-            slot_insert(t, t->groups.p[i]->g.hash, (uint32_t)i);
+            slot_insert(t, t->groups.p[i]);
 }
 
-static bool raw_eq(struct str a, struct str b)
+/* What is looked for: a plain key, or with `odd` an encoded one. */
+struct sought {
+    int32_t hash;
+    bool odd;
+    uint64_t word[2];
+    struct str bytes; /* the plain key's string; or all of the encoded key */
+};
+
+static inline uint64_t load(const char *p)
 {
-    return a.n == b.n && !a.p == !b.p && (!a.n || !memcmp(a.p, b.p, a.n));
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
 }
 
-/* The group with this key, or NULL. `key` is raw (one_string) or encoded. Removed groups stay in their slots until a rebuild. */
-static inline struct group *probe(const struct agg_table *t, struct str key, uint64_t hash)
+/* Keys are short: two words that may overlap instead of a call. */
+static inline bool same_bytes(const char *a, const char *b, size_t n)
 {
-    for (size_t i = hash & (t->nslots - 1); t->slots[i].no; i = (i + 1) & (t->nslots - 1)) {
-        if (t->slots[i].tag != (uint32_t)(hash >> 32))
-            continue;
-        struct group *g = t->groups.p[t->slots[i].no - 1];
-        if (g && g->g.hash == hash && (t->one_string ? raw_eq(g->raw, key) : str_eq(g->g.key, key)))
-            return g;
-    }
+    if (n >= 8 && n <= 16)
+        return ((load(a) ^ load(b)) | (load(a + n - 8) ^ load(b + n - 8))) == 0;
+    return memcmp(a, b, n) == 0;
+}
+
+static inline bool is_sought(const struct group *g, const struct sought *s)
+{
+    if (g->g.hash != s->hash || g->odd != s->odd || g->dead)
+        return false;
+    if (g->odd)
+        return str_eq(g->g.key, s->bytes);
+    return g->word[0] == s->word[0] && g->word[1] == s->word[1] && g->text_n == s->bytes.n &&
+           same_bytes(g->g.key.p + g->text_at, s->bytes.p, s->bytes.n);
+}
+
+/* Removed groups stay in their slots until a rebuild. */
+static inline struct group *probe(const struct agg_table *t, const struct sought *s)
+{
+    uint64_t h = spread(s->hash), tag = tag_of(h);
+    for (size_t i = h >> t->shift; t->slots[i]; i = (i + 1) & (t->nslots - 1))
+        if ((t->slots[i] & UINT64_C(0xffff000000000000)) == tag && is_sought(in_slot(t->slots[i]), s))
+            return in_slot(t->slots[i]);
     return NULL;
 }
 
-static struct group *insert(struct agg_table *t, struct str key, uint64_t hash)
+static inline void fetch_ahead(const struct agg_table *t, int32_t slot_hash, int32_t group_hash)
+{
+    __builtin_prefetch(&t->slots[spread(slot_hash) >> t->shift]);
+    struct group *g = in_slot(t->slots[spread(group_hash) >> t->shift]);
+    __builtin_prefetch(g);
+    __builtin_prefetch((char *)g + GROUP_HEAD);
+}
+
+static struct group *insert(struct agg_table *t, const struct sought *s, struct str key, uint32_t text_at)
 {
     if ((t->groups.n + 1) * 2 > t->nslots)
         grow_slots(t);
-    size_t head = align16(sizeof(struct group));
-    struct group *g = arena_alloc(t->arena, head + t->state_size);
-    g->g.states = (char *)g + head;
-    g->g.hash = hash;
-    g->no = (uint32_t)t->groups.n;
-    if (t->one_string) {
-        if (key.p)
-            g->raw = arena_str(t->arena, key);
-        uint8_t valid = key.p != NULL;
-        struct column c = {.type = type_simple(TYPE_STRING), .n = 1, .mask = ~0u, .valid = &valid, .data.str = &g->raw};
-        buf_clear(&t->key);
-        column_encode(&t->key, &c, 0);
-        g->g.key = arena_str(t->arena, buf_view(&t->key));
-    } else {
-        g->g.key = arena_str(t->arena, key);
-    }
+    struct group *g = arena_alloc(t->arena, GROUP_HEAD + t->state_size + key.n);
+    char *bytes = (char *)g + GROUP_HEAD + t->state_size;
+    if (key.n)
+        memcpy(bytes, key.p, key.n);
+    *g = (struct group){.g = {.key = str_make(bytes, key.n), .states = (char *)g + GROUP_HEAD, .hash = s->hash},
+                        .no = (uint32_t)t->groups.n,
+                        .text_n = s->odd ? 0 : (uint32_t)s->bytes.n,
+                        .text_at = text_at,
+                        .odd = s->odd,
+                        .word = {s->word[0], s->word[1]}};
     vec_push(&t->groups, g);
-    slot_insert(t, hash, g->no);
+    slot_insert(t, g);
     t->live++;
     return g;
 }
 
-static inline uint64_t key_hash(struct str key)
-{
-    return hash_bytes(key.p, key.n, key.p ? 1 : 2);
-}
-
-static inline struct group *find(struct agg_table *t, struct str key, bool create, bool *created)
-{
-    uint64_t hash = key_hash(key);
-    struct group *g = probe(t, key, hash);
-    *created = !g && create;
-    return *created ? insert(t, key, hash) : g;
-}
-
-static void touch(struct agg_table *t, struct group *g)
+static inline void touch(struct agg_table *t, struct group *g)
 {
     if (!g->g.touched) {
         g->g.touched = true;
@@ -210,23 +269,65 @@ void agg_table_key(const struct agg_table *t, const struct agg_group *g, struct 
         column_decode(&cols[k], row, &r, a);
 }
 
+/* -- finding --------------------------------------------------------------------------------------------------------- */
+
+static inline bool is_odd(const struct agg_table *t, const struct agg_keys *k, uint32_t i)
+{
+    return !t->shape.plain || (k->odd && k->odd[i]);
+}
+
+/* The group of row i. `key` is for encoding. */
+static inline struct group *locate(struct agg_table *t, const struct agg_keys *k, uint32_t i, bool create, bool *created)
+{
+    struct sought s = {.hash = k->hash[i], .odd = is_odd(t, k, i)};
+    uint32_t text_at = 0;
+    if (!s.odd) {
+        s.word[0] = k->word[0] ? k->word[0][i] : 0;
+        s.word[1] = k->word[1] ? k->word[1][i] : 0;
+        s.bytes = k->text && k->text[i].n ? k->text[i] : STR("");
+    } else {
+        buf_clear(&t->key);
+        agg_key_encode(&t->shape, k, t->node->ngroup, i, &t->key, &text_at);
+        s.bytes = t->key.p ? buf_view(&t->key) : STR("");
+    }
+    struct group *g = probe(t, &s);
+    *created = !g && create;
+    if (!*created)
+        return g;
+    if (!s.odd) {
+        buf_clear(&t->key);
+        agg_key_encode(&t->shape, k, t->node->ngroup, i, &t->key, &text_at);
+    }
+    return insert(t, &s, t->key.p ? buf_view(&t->key) : STR(""), text_at);
+}
+
+/* One encoded key as a batch of one row, in the table's scratch. */
+static void keys_of_encoded(struct agg_table *t, struct str key, struct agg_keys *out)
+{
+    arena_reset(t->scratch);
+    int n = t->node->ngroup;
+    struct column *cols = ARENA_ARRAY(t->scratch, (size_t)n + 1, struct column);
+    struct rd r = rd_of(key);
+    for (int k = 0; k < n; k++) {
+        column_alloc(&cols[k], t->node->group[k]->type, 1, t->scratch);
+        column_decode(&cols[k], 0, &r, t->scratch);
+    }
+    agg_keys_of(&t->shape, cols, n, 1, t->scratch, out);
+}
+
+int32_t agg_table_hash(struct agg_table *t, struct str key)
+{
+    struct agg_keys k;
+    keys_of_encoded(t, key, &k);
+    return k.hash[0];
+}
+
 struct agg_group *agg_table_find(struct agg_table *t, struct str key, bool create, bool *created)
 {
+    struct agg_keys k;
     bool made;
-    struct group *g;
-    if (t->one_string) {
-        arena_reset(t->scratch);
-        struct column c;
-        column_alloc(&c, type_simple(TYPE_STRING), 1, t->scratch);
-        struct rd r = rd_of(key);
-        column_decode(&c, 0, &r, t->scratch);
-        struct str raw = col_valid(&c, 0) ? c.data.str[0] : (struct str){0};
-        if (col_valid(&c, 0) && !raw.p)
-            raw.p = "";
-        g = find(t, raw, create, &made);
-    } else {
-        g = find(t, key, create, &made);
-    }
+    keys_of_encoded(t, key, &k);
+    struct group *g = locate(t, &k, 0, create, &made);
     if (created)
         *created = made;
     if (g)
@@ -246,34 +347,17 @@ static void rows_reserve(struct agg_table *t, uint32_t n)
     t->row_cap = n;
 }
 
-static void locate_strings(struct agg_table *t, const struct column *c, uint32_t n)
+/* The groups of all rows. */
+static void locate_rows(struct agg_shards to, const struct agg_keys *k, struct group **out)
 {
     bool made;
-    for (uint32_t i = 0; i < n; i++) {
-        struct str key = {0};
-        if (col_valid(c, i)) {
-            key = c->data.str[COL_AT(c, i)];
-            if (!key.p)
-                key.p = "";
-        }
-        t->row_groups[i] = find(t, key, true, &made);
-        touch(t, t->row_groups[i]);
+    for (uint32_t i = 0; i < k->n; i++) {
+        struct agg_table *t = to.tables[shard_of(k->hash[i], to)];
+        if (t->nslots > SLOTS_CACHED && i + AHEAD_SLOT < k->n && to.n == 1)
+            fetch_ahead(t, k->hash[i + AHEAD_SLOT], k->hash[i + AHEAD_GROUP]);
+        out[i] = locate(t, k, i, true, &made);
+        touch(t, out[i]);
     }
-}
-
-static void locate_encoded(struct agg_table *t, const struct column *keys, uint32_t n)
-{
-    struct buf key = {0};
-    bool made;
-    for (uint32_t i = 0; i < n; i++) {
-        buf_clear(&key);
-        for (int k = 0; k < t->node->ngroup; k++)
-            column_encode(&key, &keys[k], i);
-        struct str view = key.p ? buf_view(&key) : STR("");
-        t->row_groups[i] = find(t, view, true, &made);
-        touch(t, t->row_groups[i]);
-    }
-    buf_free(&key);
 }
 
 /* Row numbers that take part: those that the FILTER lets through and, for DISTINCT, that were not met before. */
@@ -330,34 +414,39 @@ static enum err update(struct agg_table *t, int i, struct eval *ev, struct fault
             args[k] = picked;
         }
         for (uint32_t r = 0; r < n; r++)
-            t->row_states[r] = (char *)t->row_groups[rows[r]]->g.states + t->state_at[i];
+            t->row_states[r] = (char *)t->row_groups[rows[r]] + GROUP_HEAD + t->state_at[i];
     } else {
         for (uint32_t r = 0; r < n; r++)
-            t->row_states[r] = (char *)t->row_groups[r]->g.states + t->state_at[i];
+            t->row_states[r] = (char *)t->row_groups[r] + GROUP_HEAD + t->state_at[i];
     }
     return agg_update(agg, t->row_states, args, n, &env);
 }
 
-enum err agg_table_add(struct agg_table *t, const struct batch_cols *in, struct eval *ev, struct fault *f)
+enum err agg_table_add(struct agg_shards to, const struct batch_cols *in, struct eval *ev, struct fault *f)
 {
+    struct agg_table *t = to.tables[0]; /* whose arrays serve for all */
+    struct agg_keys keys;
     ev->in = in;
     rows_reserve(t, in->n + 1);
-    struct column *keys = ARENA_ARRAY(ev->arena, (size_t)t->node->ngroup + 1, struct column);
+    struct column *cols = ARENA_ARRAY(ev->arena, (size_t)t->node->ngroup + 1, struct column);
     for (int k = 0; k < t->node->ngroup; k++) {
-        enum err e = expr_eval(t->node->group[k], ev, &keys[k]);
+        enum err e = expr_eval(t->node->group[k], ev, &cols[k]);
         if (e)
             return e;
     }
-    if (t->one_string)
-        locate_strings(t, &keys[0], in->n);
-    else
-        locate_encoded(t, keys, in->n);
+    agg_keys_of(&t->shape, cols, t->node->ngroup, in->n, ev->arena, &keys);
+    locate_rows(to, &keys, t->row_groups);
     for (int i = 0; i < t->node->naggs; i++) {
         enum err e = update(t, i, ev, f);
         if (e)
             return e;
     }
-    return charge(t, f);
+    for (uint32_t i = 0; i < to.n; i++) {
+        enum err e = charge(to.tables[i], f);
+        if (e)
+            return e;
+    }
+    return ERR_OK;
 }
 
 /* -- merging, saving ------------------------------------------------------------------------------------------------- */
@@ -383,15 +472,26 @@ enum err agg_table_merge_saved(struct agg_table *t, struct agg_group *g, struct 
     return charge(t, f);
 }
 
-enum err agg_table_merge(struct agg_table *t, const struct agg_table *from, struct fault *f)
+/* The group of t with the key of another table's group. */
+static struct group *counterpart(struct agg_table *t, const struct group *g)
+{
+    struct sought s = {.hash = g->g.hash,
+                       .odd = g->odd,
+                       .word = {g->word[0], g->word[1]},
+                       .bytes = g->odd ? g->g.key : str_make(g->g.key.p + g->text_at, g->text_n)};
+    struct group *found = probe(t, &s);
+    return found ? found : insert(t, &s, g->g.key, g->text_at);
+}
+
+enum err agg_table_merge(struct agg_table *t, const struct agg_table *from, uint32_t shard, struct agg_shards of,
+                         struct fault *f)
 {
     struct agg_state_env env = state_env(t, f);
-    bool made;
     for (size_t i = 0; i < from->groups.n; i++) {
         const struct group *src = from->groups.p[i];
-        if (!src)
+        if (!src || shard_of(src->g.hash, of) != shard)
             continue;
-        struct group *g = find(t, t->one_string ? src->raw : src->g.key, true, &made);
+        struct group *g = counterpart(t, src);
         touch(t, g);
         for (int k = 0; k < t->node->naggs; k++) {
             enum err e = agg_merge(t->node->aggs[k], agg_table_state(t, g->g.states, k),
@@ -431,7 +531,9 @@ struct agg_group *agg_table_next_touched(struct agg_table *t, size_t *at)
 
 void agg_table_remove(struct agg_table *t, struct agg_group *g)
 {
-    t->groups.p[((struct group *)g)->no] = NULL;
+    struct group *gone = (struct group *)g;
+    gone->dead = true;
+    t->groups.p[gone->no] = NULL;
     t->live--;
     t->dead_groups++;
 }
@@ -444,15 +546,13 @@ static enum err rebuild(struct agg_table *t, struct fault *f)
     if (e)
         return e;
     struct buf saved = {0};
-    bool made;
     for (size_t i = 0; i < t->groups.n && !e; i++) {
         struct group *g = t->groups.p[i];
         if (!g)
             continue;
         buf_clear(&saved);
         agg_table_save(t, &g->g, &saved);
-        struct group *to = find(fresh, t->one_string ? g->raw : g->g.key, true, &made);
-        e = agg_table_merge_saved(fresh, &to->g, buf_view(&saved), f);
+        e = agg_table_merge_saved(fresh, &counterpart(fresh, g)->g, buf_view(&saved), f);
     }
     buf_free(&saved);
     struct agg_table swap = *t;
@@ -474,7 +574,7 @@ enum err agg_table_clear_touched(struct agg_table *t, struct fault *f)
     return charge(t, f);
 }
 
-enum err agg_table_rows(struct agg_table *t, struct agg_group *const *groups, uint32_t n, struct batch_cols *out,
+enum err agg_table_rows(const struct agg_table *t, struct agg_group *const *groups, uint32_t n, struct batch_cols *out,
                         struct arena *a, struct fault *f)
 {
     const struct plan_node *node = t->node;

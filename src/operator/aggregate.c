@@ -17,7 +17,7 @@ static enum err aggregate_load(struct aggregate *g, struct fault *f)
         arena_reset(g->scratch);
         struct eval ev = op_eval(&g->op, in, f);
         ev.arena = g->scratch;
-        if ((e = agg_table_add(g->table, in, &ev, f)))
+        if ((e = agg_table_add((struct agg_shards){&g->table, 1, 1}, in, &ev, f)))
             return e;
     }
     /* Without GROUP BY there is one group, whatever came in. */

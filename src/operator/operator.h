@@ -75,26 +75,41 @@ void show_text(struct buf *out, const struct batch_cols *rows, uint32_t limit, i
 
 /* -- the hash table under aggregations: also used by the streaming aggregation ------------------------------------- */
 /*
- * Groups keyed by the encoded key columns (column_encode), each with the states of all aggregates side by side.
- * agg_table_add finds or makes the group of every row and updates its states; merge does it for saved partial states.
+ * Groups by their key columns, each with the states of all aggregates side by side. The hash is Spark's Murmur3 of the keys
+ * (seed 42): it also says to which of a query's shuffle partitions a group belongs.
+ *
+ * Several tables of the same node can be the shards of one state: then each holds the groups of certain partitions.
+ * agg_table_add finds or makes the group of every row and updates its states; merge does it for the groups of another table.
+ * A table belongs to one thread at a time.
  */
 struct agg_table;
 struct agg_group {
-    struct str key; /* encoded key columns; lives in the table */
-    uint64_t hash;
-    void *states; /* agg_table_state(t, states, i) */
+    struct str key; /* the key columns, each column_encode'd; lives in the table */
+    void *states;   /* agg_table_state(t, states, i) */
+    int32_t hash;
     bool touched; /* since the last agg_table_clear_touched: what changed in this batch */
 };
 CHECK enum err agg_table_new(const struct plan_node *agg, struct op_memory *memory, struct agg_table **out,
                              struct fault *f);
 void agg_table_free(struct agg_table *t);
-CHECK enum err agg_table_add(struct agg_table *t, const struct batch_cols *in, struct eval *ev, struct fault *f);
+/* Where groups go: partition pmod(hash, partitions) is in shard `partition % n`. n > 1 only where agg_table_is_plain. */
+struct agg_shards {
+    struct agg_table *const *tables;
+    uint32_t n, partitions;
+};
+uint32_t agg_partition(int32_t hash, uint32_t partitions);
+/* Are all states of fixed size, and no aggregate DISTINCT? Then one call may update groups of several tables. */
+bool agg_table_is_plain(const struct agg_table *t);
+CHECK enum err agg_table_add(struct agg_shards to, const struct batch_cols *in, struct eval *ev, struct fault *f);
 struct agg_group *agg_table_find(struct agg_table *t, struct str key, bool create, bool *created);
+/* The hash of an encoded key, to choose the shard that it is in. */
+int32_t agg_table_hash(struct agg_table *t, struct str key);
 void *agg_table_state(const struct agg_table *t, void *states, int agg);
 void agg_table_save(const struct agg_table *t, const struct agg_group *g, struct buf *out); /* all states of a group */
 CHECK enum err agg_table_merge_saved(struct agg_table *t, struct agg_group *g, struct str saved, struct fault *f);
-CHECK enum err agg_table_merge(struct agg_table *t, const struct agg_table *from,
-                               struct fault *f); /* all groups of another */
+/* All groups of another table that are in shard `shard` of `of`. Several threads may merge from one table. */
+CHECK enum err agg_table_merge(struct agg_table *t, const struct agg_table *from, uint32_t shard, struct agg_shards of,
+                               struct fault *f);
 size_t agg_table_groups(const struct agg_table *t);
 struct agg_group *agg_table_next(struct agg_table *t, size_t *at); /* in insertion order; NULL at the end */
 struct agg_group *agg_table_next_touched(struct agg_table *t,
@@ -107,8 +122,8 @@ CHECK enum err agg_table_clear_touched(struct agg_table *t, struct fault *f);
 void agg_table_key(const struct agg_table *t, const struct agg_group *g, struct column *cols, uint32_t row,
                    struct arena *a);
 size_t agg_table_bytes(const struct agg_table *t);
-/* Rows (group columns then aggregate results) of n groups. */
-CHECK enum err agg_table_rows(struct agg_table *t, struct agg_group *const *groups, uint32_t n, struct batch_cols *out,
-                              struct arena *a, struct fault *f);
+/* Rows (group columns then aggregate results) of n groups, of any shard. */
+CHECK enum err agg_table_rows(const struct agg_table *t, struct agg_group *const *groups, uint32_t n,
+                              struct batch_cols *out, struct arena *a, struct fault *f);
 
 #endif

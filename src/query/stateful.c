@@ -246,7 +246,7 @@ static enum err add_all(struct op *child, struct agg_table *t, const struct op_e
     enum err e;
     while (!(e = op_next(child, &rows, f)) && rows) {
         arena_reset(ev.arena);
-        if (rows->n && (e = agg_table_add(t, rows, &ev, f)))
+        if (rows->n && (e = agg_table_add((struct agg_shards){&t, 1, 1}, rows, &ev, f)))
             break;
     }
     arena_free(ev.arena);
@@ -291,7 +291,7 @@ static enum err read_in_parts(struct query *q, struct stateful *s, struct fault 
             *f = parts[i].fault;
     for (int i = 1; parts && i < n; i++) {
         if (!e)
-            e = agg_table_merge(s->table, parts[i].table, f);
+            e = agg_table_merge(s->table, parts[i].table, 0, (struct agg_shards){NULL, 1, 1}, f);
         agg_table_free(parts[i].table);
     }
     free(parts);
