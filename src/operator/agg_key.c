@@ -82,7 +82,8 @@ void agg_keys_of(const struct agg_shape *shape, struct column *cols, int ncols, 
         struct column flat;
         column_flatten(&flat, &cols[k], a);
         cols[k] = flat;
-        if (shape->part && shape->part[k] == PART_PAIR && shape->plain && !flat.valid) { /* as the struct, without its calls */
+        if (shape->part && shape->part[k] == PART_PAIR && shape->plain &&
+            !flat.valid) { /* as the struct, without its calls */
             column_murmur3_rows(&flat.children[0], n, out->hash);
             column_murmur3_rows(&flat.children[1], n, out->hash);
         } else {

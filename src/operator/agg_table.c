@@ -32,7 +32,7 @@ struct agg_table {
     struct arena *arena, *scratch;
     uint64_t *slots; /* 0: empty */
     size_t nslots;
-    int shift; /* 64 - log2(nslots) */
+    int shift;                  /* 64 - log2(nslots) */
     VEC(struct group *) groups; /* NULL: removed */
     VEC(struct group *) touched;
     size_t live, state_size, *state_at;
@@ -277,7 +277,8 @@ static inline bool is_odd(const struct agg_table *t, const struct agg_keys *k, u
 }
 
 /* The group of row i. `key` is for encoding. */
-static inline struct group *locate(struct agg_table *t, const struct agg_keys *k, uint32_t i, bool create, bool *created)
+static inline struct group *locate(struct agg_table *t, const struct agg_keys *k, uint32_t i, bool create,
+                                   bool *created)
 {
     struct sought s = {.hash = k->hash[i], .odd = is_odd(t, k, i)};
     uint32_t text_at = 0;

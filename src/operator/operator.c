@@ -80,7 +80,8 @@ void op_close(struct op *op)
 /* Random functions start anew with every batch: from where in the plan and in the rows it is, so that no batch repeats another. */
 struct eval op_eval(const struct op *op, const struct batch_cols *in, struct fault *f)
 {
-    uint64_t at[] = {op->rows, op->child ? op->child->rows : 0, op->node ? (uint64_t)op->node->id : 0};
+    uint64_t at[] = {op->rows, op->child ? op->child->rows : 0,
+                     (op->node ? (uint64_t)op->node->id : 0) | (uint64_t)op->env->part << 32};
     return (struct eval){.arena = op->arena,
                          .in = in,
                          .now_us = op->env->now_us,

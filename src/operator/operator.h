@@ -24,6 +24,7 @@ struct op_memory { /* one per query or execution */
 struct op_env {
     int64_t now_us; /* batch timestamp */
     const struct zone *zone;
+    uint32_t part; /* of a batch that several threads read: random functions differ between them */
     struct op_memory *memory;
     const bool *cancelled;
     void *arg;

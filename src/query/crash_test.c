@@ -108,7 +108,7 @@ static void run(const char *sql, enum output_mode mode, const char *checkpoint)
     struct plan_env pe = {.arg = A, .view = view, .conf = conf, .source_schema = schema_of};
     char dir[128];
     snprintf(dir, sizeof dir, "%s/%s", ROOT, checkpoint);
-    if (query_manager_new(&env, &m, &F) || sql_parse(str_of(sql), A, &st, &F) || plan_analyze(st.rel, &pe, &p, &F)) {
+    if (query_manager_new(&env, 0, &m, &F) || sql_parse(str_of(sql), A, &st, &F) || plan_analyze(st.rel, &pe, &p, &F)) {
         fprintf(stderr, "%s\n", fault_message(&F));
         _exit(2);
     }

@@ -224,7 +224,7 @@ static void run(const char *sql, enum output_mode mode, uint64_t cut_in)
                                {STR("penstock.delivery"), str_of(DELIVERY)}};
     if (cut_in)
         sim_cut_in(cut_in);
-    if (query_manager_new(&env, &m, &F) || sql_parse(str_of(sql), A, &st, &F) || plan_analyze(st.rel, &pe, &p, &F))
+    if (query_manager_new(&env, 0, &m, &F) || sql_parse(str_of(sql), A, &st, &F) || plan_analyze(st.rel, &pe, &p, &F))
         _exit(BROKEN);
     struct query_options o = {.session_id = STR("s"), .plan = p, .mode = mode, .trigger = TRIGGER_AVAILABLE_NOW};
     o.sink_format = STR("kafka");

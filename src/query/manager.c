@@ -14,7 +14,7 @@ enum { STOP_PATIENCE_MS = 2000 }; /* a batch that ends by itself in that time is
 
 /* -- life ------------------------------------------------------------------------------------------------------------------ */
 
-enum err query_manager_new(const struct source_env *env, struct query_manager **out, struct fault *f)
+enum err query_manager_new(const struct source_env *env, int threads, struct query_manager **out, struct fault *f)
 {
     struct query_manager *m = calloc(1, sizeof *m);
     if (!m)
@@ -22,7 +22,8 @@ enum err query_manager_new(const struct source_env *env, struct query_manager **
     m->env = *env;
     m->lock = os_mutex_new();
     m->changed = os_cond_new();
-    m->pool = pool_new(os_cpus() - 1);
+    m->threads = threads > 0 ? threads : os_cpus();
+    m->pool = pool_new(m->threads - 1);
     *out = m;
     return ERR_OK;
 }

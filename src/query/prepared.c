@@ -77,7 +77,7 @@ enum err prepared_resolve(struct query *q, struct fault *f)
 static enum err prepare(struct query *q, const struct checkpoint_output *output, struct fault *f)
 {
     struct buf commit = {0}, plan = {0};
-    struct str *changes = calloc((size_t)q->nstateful + 1, sizeof *changes);
+    struct str *changes = calloc(stateful_texts(q) + 1, sizeof *changes);
     if (!changes)
         return FAULT(f, ERR_NOMEM, {"what", "a batch's commit"});
     int64_t start_ns = os_mono_ns();

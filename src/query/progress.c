@@ -96,7 +96,7 @@ static void state_operators(struct query *q, struct buf *b)
     buf_z(b, "\"stateOperators\":[");
     for (const struct stateful *s = q->stateful; s; s = s->next) {
         const struct state_metrics *m = &s->metrics;
-        size_t bytes = s->table ? agg_table_bytes(s->table) : state_bytes(s->store);
+        size_t bytes = stateful_bytes(s);
         int64_t stores = s->node->kind == PLAN_LIMIT ? 1 : q->shuffle_partitions;
         buf_fmt(b,
                 "%s{\"operatorName\":\"%s\",\"numRowsTotal\":%" PRId64 ",\"numRowsUpdated\":%" PRId64

@@ -18,7 +18,9 @@
 struct query;
 struct query_manager;
 
-CHECK enum err query_manager_new(const struct source_env *env, struct query_manager **out, struct fault *f);
+/* threads: how many work on one batch (0: one per core); they are shared by all queries. */
+CHECK enum err query_manager_new(const struct source_env *env, int threads, struct query_manager **out,
+                                 struct fault *f);
 void query_manager_free(struct query_manager *m); /* stops all: planned batches end, checkpoints are written exactly */
 
 enum trigger_kind { TRIGGER_DEFAULT, TRIGGER_PROCESSING_TIME, TRIGGER_ONCE, TRIGGER_AVAILABLE_NOW };

@@ -6,7 +6,8 @@
  *   plan_log.c  the texts of Spark's offsets/N and commits/N
  *   prepared.c  the end of a batch whose output is a transaction
  *   exec.c      one batch: readers on several threads, operators, sink
- *   stateful.c  aggregation, deduplication and limits that remember
+ *   aggregate.c aggregation that remembers: read in parts, kept in shards
+ *   stateful.c  deduplication and limits that remember, and what they share with it
  *   progress.c  progress, status and exception texts
  *
  * What a thread of the query alone touches is in struct query without a note; what others see is under `lock`.
@@ -41,13 +42,23 @@ bool batch_commit_parse(struct str text, struct arena *a, int64_t *next_watermar
 struct state_metrics {
     int64_t total, updated, removed, dropped, update_ns, remove_ns, commit_ns;
 };
+/* The groups of an aggregation are in as many shards as threads may work on them; each shuffle partition is in one shard. */
+struct shard {
+    struct agg_table *table;
+    struct buf changes; /* for the commit */
+    struct buf saved;
+    int64_t least_expiry_us; /* nothing in it expires before: INT64_MAX never, INT64_MIN unknown */
+    struct state_metrics metrics;
+    VEC(struct agg_group *) out; /* of this batch */
+};
 struct stateful { /* what one node remembers */
     const struct plan_node *node;
-    struct agg_table *table;   /* PLAN_AGGREGATE */
+    uint32_t number;      /* in the checkpoint */
+    struct shard *shards; /* PLAN_AGGREGATE */
+    uint32_t nshards;
+    struct agg_table **tables; /* of the shards */
     struct state_store *store; /* PLAN_DEDUP, PLAN_LIMIT */
-    struct buf changes;        /* of the table, for the commit */
-    struct buf saved;
-    int64_t least_expiry_us; /* nothing in it expires before: INT64_MAX unknown to none */
+    int64_t least_expiry_us;   /* of the store */
     struct state_metrics metrics;
     struct stateful *next;
 };
@@ -105,6 +116,7 @@ struct query {
     bool has_run;                                           /* a batch in this run */
     int64_t committed, watermark_ms, previous_watermark_ms; /* global; of the batch before the current */
     struct op_env env;
+    bool reads_in_parts; /* the aggregation reads the ranges itself */
     struct timings took;
     int64_t decided_ns; /* monotonic: when the last prepared batch was decided */
     int64_t trigger_start_ns, trigger_start_ms, last_trigger_start_ms, rows_in, rows_out, last_begin_ns;
@@ -136,6 +148,7 @@ struct query_manager {
     uint64_t terminations;
     struct query_stats gone; /* of queries that were forgotten */
     struct pool *pool;
+    int threads; /* of the pool, and the query's own */
 };
 
 /* -- run.c -------------------------------------------------------------------------------------------------------------------- */
@@ -160,13 +173,26 @@ struct pool *pool_new(int threads);
 void pool_free(struct pool *p);
 /* Run fn(arg, 0..n-1) on the pool and the caller; returns when all are done. */
 void pool_run(struct pool *p, void (*fn)(void *arg, int i), void *arg, int n);
-/* A reader of part `part` of the batch's range of a scan; counts its rows. */
-CHECK enum err exec_scan(struct query *q, const struct op_env *env, const struct plan_node *scan, int part, int nparts,
-                         struct op **out, struct fault *f);
-void exec_event_time(struct query *q, const struct plan_node *node, int64_t max_us, int64_t min_us, int64_t sum_us,
-                     int64_t n);
-/* Does the one stateful node read its source itself, in parts? */
-bool exec_reads_in_parts(const struct query *q);
+/*
+ * A batch in parts, each on a thread: run(arg, part, op) pulls the rows of `top` as part.n of them have it. The pieces of
+ * a source's range are of equal length, or with `whole` whole partitions. The fault of the first part that failed.
+ */
+struct exec_part {
+    struct query *q;
+    const struct plan_node *top;
+    struct op_env env;
+    int i, n;
+    bool whole;
+    enum err (*run)(void *arg, struct exec_part *part, struct op *op);
+    void *arg;
+    enum err err;
+    struct fault fault;
+};
+/* How many parts the batch is worth: 0 where the nodes from `top` down do not all work row by row. */
+int exec_parts(const struct query *q, const struct plan_node *top, bool whole);
+CHECK enum err exec_in_parts(struct query *q, const struct plan_node *top, int n, bool whole,
+                             enum err (*run)(void *arg, struct exec_part *part, struct op *op), void *arg,
+                             struct fault *f);
 /* Read, compute and hand all rows of the current batch to the sink. */
 CHECK enum err query_execute(struct query *q, struct fault *f);
 
@@ -176,11 +202,24 @@ CHECK enum err stateful_open(struct query *q,
 void stateful_free(struct query *q);
 CHECK enum err stateful_operator(struct query *q, const struct plan_node *node, struct op *child, struct op **out,
                                  struct fault *f);
-/* The batch's changes, for checkpoint_commit (gathered into texts: at most nstateful). */
+size_t stateful_texts(const struct query *q);
+/* The batch's changes, for checkpoint_commit (gathered into texts: at most stateful_texts). */
 size_t stateful_changes(struct query *q, struct str *texts);
 /* After the commit: nothing has changed; a snapshot when it is time. */
 CHECK enum err stateful_committed(struct query *q, struct fault *f);
 bool stateful_wants_no_data(const struct query *q); /* some node waits for the watermark */
+size_t stateful_bytes(const struct stateful *s);
+/* The event time of a key column, microseconds; a window's is its end. INT64_MAX for null: it never expires. */
+int64_t stateful_event_us(const struct stateful *s, const struct column *key, uint32_t i);
+bool stateful_is_past(int64_t event_us, int64_t watermark_ms); /* at or before it */
+
+/* -- aggregate.c ----------------------------------------------------------------------------------------------------------------- */
+CHECK enum err aggregate_open(struct query *q, struct stateful *s, struct fault *f);
+void aggregate_free(struct stateful *s);
+/* A change from the checkpoint: value.p NULL removes the group. */
+CHECK enum err aggregate_load(struct query *q, struct stateful *s, struct str key, struct str value, struct fault *f);
+CHECK enum err aggregate_committed(struct stateful *s, struct fault *f);
+struct op *aggregate_operator(struct query *q, struct stateful *s, struct op *child);
 
 /* -- progress.c ------------------------------------------------------------------------------------------------------------------- */
 void progress_add(struct query *q);

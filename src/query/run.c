@@ -134,8 +134,8 @@ static enum err start(struct query *q, struct fault *f)
     if (!e)
         e = prepared_resolve(q, f);
     if (!e)
-        e = stateful_open(q, f);
-    return e ? e : resume(q, f);
+        e = resume(q, f);
+    return e ? e : stateful_open(q, f); /* by the shuffle partitions that the checkpoint has */
 }
 
 /* -- planning ---------------------------------------------------------------------------------------------------------------------- */
@@ -283,7 +283,7 @@ static bool plans_ahead(struct query *q)
 static enum err commit(struct query *q, struct batch_plan *next, bool *planned, bool *has_data, struct fault *f)
 {
     struct buf text = {0}, ahead = {0};
-    struct str *changes = calloc((size_t)q->nstateful + 1, sizeof *changes);
+    struct str *changes = calloc(stateful_texts(q) + 1, sizeof *changes);
     enum err e = changes ? ERR_OK : FAULT(f, ERR_NOMEM, {"what", "a batch's commit"});
     int64_t batch = q->current.batch;
     batch_commit_text(q->watermark_ms, &text);

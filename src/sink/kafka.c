@@ -357,6 +357,7 @@ static bool is_transactional(const struct sink *base)
 const struct sink_class KAFKA_SINK = {
     .name = "kafka",
     .class_name = "org.apache.spark.sql.kafka010.KafkaSourceProvider$KafkaTable",
+    .any_order = true,
     .open = open_,
     .begin = begin,
     .write = write_,

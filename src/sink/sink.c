@@ -130,6 +130,11 @@ struct str sink_description(struct sink *s, struct arena *a)
     return arena_str(a, str_of(s->class->class_name));
 }
 
+bool sink_takes_any_order(const struct sink *s)
+{
+    return s->class->any_order;
+}
+
 bool sink_is_visible(const struct sink *s)
 {
     return s->class->visible;
@@ -138,5 +143,6 @@ bool sink_is_visible(const struct sink *s)
 const struct sink_class NOOP_SINK = {
     .name = "noop",
     .class_name = "org.apache.spark.sql.execution.datasources.noop.NoopTable$",
+    .any_order = true,
     .size = sizeof(struct sink),
 };

@@ -47,6 +47,8 @@ CHECK enum err sink_commit(struct sink *s, int64_t *rows_out,
 void sink_abort(struct sink *s);
 void sink_close(struct sink *s);
 struct str sink_description(struct sink *s, struct arena *a); /* as in Spark's progress */
+/* May rows of different source partitions come in any order? Where people look at them, no. */
+bool sink_takes_any_order(const struct sink *s);
 bool sink_is_visible(const struct sink *s); /* console: output at most every 100 ms unless a trigger says otherwise */
 
 struct memory_tables *memory_tables_new(void);

@@ -7,7 +7,7 @@
 
 struct sink_class {
     const char *name, *class_name; /* class_name: as Spark's errors and progress print it */
-    bool visible;
+    bool visible, any_order;
     enum err (*open)(struct sink *s, struct fault *f);
     enum err (*begin)(struct sink *s, int64_t batch_id, struct fault *f);
     enum err (*write)(struct sink *s, const struct batch_cols *rows, struct fault *f);

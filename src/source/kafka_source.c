@@ -554,7 +554,7 @@ static int64_t rows_of(const struct kafka_range *r, size_t n)
 
 enum { PART_ROWS = 20000 }; /* fewer are done before another thread has woken up */
 
-static int parts(struct source *base, struct str start, struct str end, int most)
+static int parts(struct source *base, struct str start, struct str end, int most, bool whole)
 {
     struct arena *a = arena_new(0);
     struct kafka_range *r;
@@ -562,7 +562,7 @@ static int parts(struct source *base, struct str start, struct str end, int most
     int64_t rows = ranges(kafka(base), start, end, a, &r, &n, NULL) ? 0 : rows_of(r, n);
     arena_free(a);
     int64_t want = rows / PART_ROWS;
-    if (!kafka(base)->place->is_cut_anywhere && want > (int64_t)n)
+    if ((whole || !kafka(base)->place->is_cut_anywhere) && want > (int64_t)n)
         want = (int64_t)n;
     return want < 1 ? 1 : want < most ? (int)want : most;
 }
@@ -604,7 +604,7 @@ static size_t share(struct kafka_range *r, size_t n, int part, int nparts)
     return kept;
 }
 
-static enum err read_(struct source *base, struct str start, struct str end, int part, int nparts,
+static enum err read_(struct source *base, struct str start, struct str end, const struct source_part *part,
                       const struct op_env *env, struct op **out, struct fault *f)
 {
     struct kafka_source *s = kafka(base);
@@ -613,7 +613,8 @@ static enum err read_(struct source *base, struct str start, struct str end, int
     size_t n;
     enum err e = ranges(s, start, end, a, &r, &n, f);
     if (!e) {
-        n = s->place->is_cut_anywhere ? piece(r, n, part, nparts) : share(r, n, part, nparts);
+        bool cut = s->place->is_cut_anywhere && !part->whole;
+        n = cut ? piece(r, n, part->i, part->n) : share(r, n, part->i, part->n);
         e = s->place->reader(s, r, n, env, out, f);
     }
     arena_free(a);

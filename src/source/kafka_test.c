@@ -72,7 +72,7 @@ static struct str rows(struct source *s, const char *start, const char *end, int
     for (int part = 0; !*e && part < nparts; part++) {
         struct op *op = NULL;
         struct batch_cols *c;
-        *e = source_read(s, str_of(start), str_of(end), part, nparts, &env, &op, &F);
+        *e = source_read(s, str_of(start), str_of(end), &(struct source_part){part, nparts, false}, &env, &op, &F);
         while (!*e && !(*e = op_next(op, &c, &F)) && c)
             for (uint32_t i = 0; i < c->n; i++)
                 buf_fmt(&b, "%s%.*s-%d@%lld:%.*s", b.n ? "," : "", STR_ARG(c->cols[2].data.str[0]),

@@ -137,9 +137,9 @@ static int64_t watch(struct source *base, void (*wake)(void *arg), void *arg)
     return 1000;
 }
 
-static int parts(struct source *base, struct str start, struct str end, int most)
+static int parts(struct source *base, struct str start, struct str end, int most, bool whole)
 {
-    (void)base, (void)start, (void)end, (void)most;
+    (void)base, (void)start, (void)end, (void)most, (void)whole;
     return 1;
 }
 
@@ -207,7 +207,7 @@ static enum err next(struct op *op, struct batch_cols **out, struct fault *f)
 
 static const struct op_class READER = {"RateScan", next, NULL};
 
-static enum err read_(struct source *base, struct str start, struct str end, int part, int nparts,
+static enum err read_(struct source *base, struct str start, struct str end, const struct source_part *part,
                       const struct op_env *env, struct op **out, struct fault *f)
 {
     struct rate *s = (struct rate *)base;
@@ -220,8 +220,8 @@ static enum err read_(struct source *base, struct str start, struct str end, int
     struct reader *r = op_new(sizeof *r, &READER, base->scan, env, NULL);
     r->first = value_at(s, from);
     r->rows = value_at(s, until) - r->first;
-    r->value = r->first + r->rows * part / nparts;
-    r->end = r->first + r->rows * (part + 1) / nparts;
+    r->value = r->first + r->rows * part->i / part->n;
+    r->end = r->first + r->rows * (part->i + 1) / part->n;
     r->start_us = (s->created_ms + from * 1000) * 1000;
     r->length_us = (until - from) * 1000000;
     r->time_column = r->value_column = -1;

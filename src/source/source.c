@@ -76,15 +76,15 @@ enum err source_latest(struct source *s, struct str start, struct str cap, int64
     return s->class->latest(s, start, cap, now_ms, no_limit, a, end, latest, f);
 }
 
-enum err source_read(struct source *s, struct str start, struct str end, int part, int nparts, const struct op_env *env,
-                     struct op **out, struct fault *f)
+enum err source_read(struct source *s, struct str start, struct str end, const struct source_part *part,
+                     const struct op_env *env, struct op **out, struct fault *f)
 {
-    return s->class->read(s, start, end, part, nparts, env, out, f);
+    return s->class->read(s, start, end, part, env, out, f);
 }
 
-int source_parts(struct source *s, struct str start, struct str end, int most)
+int source_parts(struct source *s, struct str start, struct str end, int most, bool whole)
 {
-    return s->class->parts(s, start, end, most);
+    return s->class->parts(s, start, end, most, whole);
 }
 
 int64_t source_watch(struct source *s, void (*wake)(void *arg), void *arg)

@@ -8,7 +8,7 @@
  *   options ─▶ source_open ─▶ source_latest(start, limit) ─▶ end ─▶ source_read(start, end) ─▶ operators (struct op)
  *
  * Readers hand out string views into log slices, valid until their next batch. A source belongs to one query thread;
- * readers of one range may run on several (source_read's part k of n: pieces of about equal length, in offset order).
+ * readers of the parts of one range may run on several.
  *
  * A topic that is deleted and made again has the same name and other records: source_identity says which topics (by id)
  * the offsets mean, source_remember tells a source that was opened again, and source_latest and source_read compare.
@@ -53,11 +53,16 @@ CHECK enum err source_initial(struct source *s, int64_t now_ms, struct arena *a,
  */
 CHECK enum err source_latest(struct source *s, struct str start, struct str cap, int64_t now_ms, bool no_limit,
                              struct arena *a, struct str *end, struct str *latest, struct fault *f);
-/* A reader of [start, end) — for batch queries both n 0: the options' starting/endingOffsets. Part `part` of `nparts`. */
-CHECK enum err source_read(struct source *s, struct str start, struct str end, int part, int nparts,
+/* One of n pieces of a range: of about equal length, or with `whole` some of its partitions each. */
+struct source_part {
+    int i, n;
+    bool whole;
+};
+/* A reader of a part of [start, end) — for batch queries both n 0: the options' starting/endingOffsets. */
+CHECK enum err source_read(struct source *s, struct str start, struct str end, const struct source_part *part,
                            const struct op_env *env, struct op **out, struct fault *f);
 /* Into how many pieces [start, end) is worth cutting, at most `most` (1: too few rows to hand to other threads). */
-int source_parts(struct source *s, struct str start, struct str end, int most);
+int source_parts(struct source *s, struct str start, struct str end, int most, bool whole);
 /* Call wake(arg) when something may be new (from any thread; must not block); wake NULL removes. Returns the milliseconds
  * after which to ask source_latest again even without a call: -1 never (nothing happens unseen), else a source of time. */
 int64_t source_watch(struct source *s, void (*wake)(void *arg), void *arg);

@@ -17,9 +17,9 @@ struct source_class {
     enum err (*initial)(struct source *s, int64_t now_ms, struct arena *a, struct str *offset, struct fault *f);
     enum err (*latest)(struct source *s, struct str start, struct str cap, int64_t now_ms, bool no_limit,
                        struct arena *a, struct str *end, struct str *latest, struct fault *f);
-    enum err (*read)(struct source *s, struct str start, struct str end, int part, int nparts, const struct op_env *env,
-                     struct op **out, struct fault *f);
-    int (*parts)(struct source *s, struct str start, struct str end, int most);
+    enum err (*read)(struct source *s, struct str start, struct str end, const struct source_part *part,
+                     const struct op_env *env, struct op **out, struct fault *f);
+    int (*parts)(struct source *s, struct str start, struct str end, int most, bool whole);
     int64_t (*watch)(struct source *s, void (*wake)(void *arg), void *arg);
     struct str (*description)(struct source *s, struct arena *a);
     void (*metrics)(struct source *s, struct str end, struct str latest, struct buf *json);

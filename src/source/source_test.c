@@ -150,7 +150,7 @@ static int64_t read_all(struct source *s, struct str start, struct str end, int 
         struct op_env env = {0};
         struct op *op = NULL;
         struct batch_cols *b = NULL;
-        EXPECT(source_read(s, start, end, part, parts, &env, &op, &F) == ERR_OK);
+        EXPECT(source_read(s, start, end, &(struct source_part){part, parts, false}, &env, &op, &F) == ERR_OK);
         while (op && op_next(op, &b, &F) == ERR_OK && b) {
             rows += b->n;
             for (uint32_t i = 0; i < b->n; i++) {
@@ -306,7 +306,7 @@ TEST(rate_counts_seconds)
     struct op_env oe = {0};
     struct op *op;
     struct batch_cols *b;
-    REQUIRE(source_read(s, STR("4"), STR("6"), 0, 1, &oe, &op, &F) == ERR_OK);
+    REQUIRE(source_read(s, STR("4"), STR("6"), &(struct source_part){.n = 1}, &oe, &op, &F) == ERR_OK);
     REQUIRE(op_next(op, &b, &F) == ERR_OK && b);
     EXPECT_INT(b->n, 20); /* values before second 4: 20, before 6: 40 (Spark's own example) */
     EXPECT_INT(b->cols[1].data.i64[0], 20);

@@ -157,7 +157,7 @@ struct live *live_start(struct truth *t, struct log *l)
                               .tables = x->tables,
                               .console = console,
                               .console_arg = x};
-    enum err e = query_manager_new(&env, &x->manager, &f);
+    enum err e = query_manager_new(&env, 0, &x->manager, &f);
     if (!e)
         e = make_plan(x->plan, &o.plan, &f);
     if (!e)

@@ -2,8 +2,9 @@
 # limit: 600
 """same.py [--target penstock|spark] [FILE.test ...]: run tests/stream/*.test and compare with what real Spark recorded.
 
-Every file runs on a penstock of its own, three times where that makes a difference, with the same result: as recorded; with five
-shuffle partitions; and with the server killed (SIGKILL) and started again between the file's runs of the query. With --target spark
+Every file runs on a penstock of its own, several times where that makes a difference, with the same result: as recorded, on one
+thread; with five shuffle partitions on three threads; and with the server killed (SIGKILL) and started again between the file's runs
+of the query, on another number of threads and with another number of shuffle partitions asked for (which the checkpoint overrules). With --target spark
 the files share one real stack and run once: that checks the recordings. Runs with build/venv/bin/python. Files listed in
 tests/stream/known-gaps.txt, one name a line with the reason after it, may differ.
 """
@@ -37,7 +38,8 @@ def check(test, server, restart=False, conf=None):
 
     def between():
         server.kill()
-        server.start()
+        server.start("--query-threads", "4")
+        run.conf = {"spark.sql.shuffle.partitions": "7"}
         return penstock_server.session("sc://" + server.connect)
 
     spark = penstock_server.session("sc://" + server.connect)
@@ -50,11 +52,12 @@ def check(test, server, restart=False, conf=None):
 
 def on_penstock(test):
     """The differences of the first way to run the file that has any."""
-    ways = [("as recorded", False, {}), ("with 5 shuffle partitions", False, {"spark.sql.shuffle.partitions": "5"})]
+    five = {"spark.sql.shuffle.partitions": "5"}
+    ways = [("as recorded", 1, False, {}), ("with 5 shuffle partitions on 3 threads", 3, False, five)]
     if sum(head[0] == "run" for head, _ in test.steps) > 1:
-        ways.append(("with the server killed between runs", True, {}))
-    for name, restart, conf in ways:
-        with penstock_server.running() as server:
+        ways.append(("with the server killed between runs", 2, True, five))
+    for name, threads, restart, conf in ways:
+        with penstock_server.running("--query-threads", str(threads)) as server:
             difference = check(test, server, restart, conf)
         if difference:
             return [name + ":"] + difference

@@ -75,7 +75,7 @@ static enum err open_scan(void *arg, const struct plan_node *scan, struct op **o
     if (e)
         return e;
     vec_push(&r->sources, s);
-    return source_read(s, (struct str){0}, (struct str){0}, 0, 1, &r->env, out, f);
+    return source_read(s, (struct str){0}, (struct str){0}, &(struct source_part){.n = 1}, &r->env, out, f);
 }
 
 static enum err open_stateful(void *arg, const struct plan_node *node, struct op *child, struct op **out,
