@@ -175,7 +175,7 @@ static bool is_our_address(const struct server *s, struct str text)
             return true;
         rest = str_sub(rest, n + 1, rest.n);
     }
-    return false;
+    return port == a->port && net_means_us(host, a->host); /* last: it asks the name service */
 }
 
 /* A bootstrap list names one cluster: it is ours when any of its addresses is. */

@@ -280,7 +280,7 @@ static enum err sink_numbers(const struct java_options *j, struct foreign_config
         e = partitioner(j, c, a, f);
     if (!e)
         e = compression_level(j, c, a, f);
-    int64_t bytes = c->buffer_bytes < FOREIGN_UNSENT_BYTES ? c->buffer_bytes : FOREIGN_UNSENT_BYTES;
+    int64_t bytes = c->buffer_bytes < LIMIT_FOREIGN_UNSENT_BYTES ? c->buffer_bytes : LIMIT_FOREIGN_UNSENT_BYTES;
     set_number(c, a, "queue.buffering.max.kbytes", bytes < 1 << 20 ? 1 << 10 : bytes >> 10);
     set_number(c, a, "queue.buffering.max.messages", 1000000);
     set_number(c, a, "delivery.timeout.ms", c->delivery_ms < 1 ? 1 : c->delivery_ms);

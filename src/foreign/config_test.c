@@ -1,4 +1,5 @@
 /* Options in Java's names and words: types, ranges, what is refused; JAAS texts; what of it reaches librdkafka. */
+#include "base/buf.h"
 #include "base/test.h"
 #include "foreign/foreign_int.h"
 
@@ -125,6 +126,34 @@ TEST(jaas_texts)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (!jaas_parse(str_of(bad[i].text), A, &j, &F) || strcmp(fault_message(&F), bad[i].error))
             TEST_FAIL_("%s: %s", bad[i].text, fault_message(&F));
+    arena_free(A);
+}
+
+TEST(jaas_limits)
+{
+    A = arena_new(0);
+    struct jaas j;
+    struct buf b = {0};
+    buf_z(&b, PLAIN " required");
+    for (int i = 0; i < LIMIT_JAAS_OPTIONS; i++)
+        buf_fmt(&b, " o%d=v", i);
+    size_t full = b.n;
+    buf_z(&b, ";");
+    EXPECT(!jaas_parse(buf_view(&b), A, &j, &F));
+    b.n = full;
+    buf_z(&b, " more=v;");
+    EXPECT_INT(jaas_parse(buf_view(&b), A, &j, &F), ERR_LIMIT);
+    buf_clear(&b);
+    buf_z(&b, PLAIN " required;");
+    buf_fill(&b, ' ', LIMIT_JAAS_BYTES - b.n);
+    EXPECT(!jaas_parse(buf_view(&b), A, &j, &F));
+    buf_z(&b, " ");
+    EXPECT_INT(jaas_parse(buf_view(&b), A, &j, &F), ERR_LIMIT);
+    buf_clear(&b);
+    buf_fill(&b, '-', LIMIT_KEY_STORE_BYTES + 1);
+    struct key_store k;
+    EXPECT_INT(key_store_pem("ssl.truststore.certificates", buf_view(&b), (struct str){0}, A, &k, &F), ERR_LIMIT);
+    buf_free(&b);
     arena_free(A);
 }
 

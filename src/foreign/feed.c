@@ -83,8 +83,8 @@ void foreign_feeds_close(struct foreign *c)
 static enum err open_feeds(struct foreign *c, struct fault *f)
 {
     int64_t n = c->partitions > c->tails.n ? (int64_t)c->partitions : (int64_t)c->tails.n + 1;
-    int64_t bytes = FOREIGN_AHEAD_BYTES / n;
-    bytes = bytes < 4096 ? 4096 : bytes > FOREIGN_AHEAD_BYTES / 4 ? FOREIGN_AHEAD_BYTES / 4 : bytes;
+    int64_t bytes = LIMIT_FOREIGN_AHEAD_BYTES / n;
+    bytes = bytes < 4096 ? 4096 : bytes > LIMIT_FOREIGN_AHEAD_BYTES / 4 ? LIMIT_FOREIGN_AHEAD_BYTES / 4 : bytes;
     if (c->feeds && (bytes >= c->ahead_bytes / 2 || c->readers))
         return ERR_OK;
     foreign_feeds_close(c);

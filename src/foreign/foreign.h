@@ -20,8 +20,8 @@
  *          broker ──long poll──▶ driver's queue ──▶ feed { at } ──▶ [from, until) ──▶ rows
  *                                    └── first record into an empty queue: wake(arg)
  *
- * Bounds: what a cluster's feeds hold fetched ahead is FOREIGN_AHEAD_BYTES in all, plus one response per broker; what a
- * producer holds unacknowledged is FOREIGN_UNSENT_BYTES. Over that, senders wait.
+ * Bounds: what a cluster's feeds hold fetched ahead is LIMIT_FOREIGN_AHEAD_BYTES in all, plus one response per broker; what a
+ * producer holds unacknowledged is LIMIT_FOREIGN_UNSENT_BYTES. Over that, senders wait.
  * Threads: a struct foreign belongs to a query's thread, except that feeds of different partitions may be read on different threads
  * at once. A producer belongs to one thread. All calls here may block up to their time limits: none may run on a loop.
  * *cancelled is looked at while they wait (every FOREIGN_LOOK_MS).
@@ -35,7 +35,7 @@
 #include "base/fault.h"
 #include "sql/sql.h"
 
-enum { FOREIGN_AHEAD_BYTES = 32 << 20, FOREIGN_UNSENT_BYTES = 32 << 20, FOREIGN_LOOK_MS = 100 };
+enum { FOREIGN_LOOK_MS = 100 };
 
 /* -- options ------------------------------------------------------------------------------------------------------- */
 struct foreign_config;

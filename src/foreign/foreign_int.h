@@ -8,6 +8,7 @@
 #ifndef PENSTOCK_FOREIGN_FOREIGN_INT_H
 #define PENSTOCK_FOREIGN_FOREIGN_INT_H
 
+#include "base/limit.h"
 #include "foreign/foreign.h"
 #include "os/os.h"
 
@@ -50,12 +51,11 @@ CHECK enum err foreign_security(const struct java_options *o, struct foreign_con
                                 struct fault *f);
 
 /* -- JAAS (jaas.c) ------------------------------------------------------------------------------------------------------------ */
-enum { JAAS_OPTIONS = 32 };
 struct jaas {
     struct str module, flag;
     struct {
         struct str key, value;
-    } options[JAAS_OPTIONS];
+    } options[LIMIT_JAAS_OPTIONS];
     int noptions;
 };
 /* sasl.jaas.config: one login module; errors in the words of Java's JaasConfig. Strings live in the arena. */

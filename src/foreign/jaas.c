@@ -9,8 +9,6 @@
 
 #include <stdio.h>
 
-enum { TEXT_MAX = 65536 };
-
 enum token_kind { TOKEN_END, TOKEN_TEXT, TOKEN_NUMBER, TOKEN_OTHER };
 struct token {
     enum token_kind kind;
@@ -114,8 +112,8 @@ static bool is_flag(struct str s)
 
 static enum err put(struct jaas *j, struct str key, struct str value, struct fault *f)
 {
-    if (j->noptions == JAAS_OPTIONS)
-        return FAULT(f, ERR_LIMIT, {"what", "The number of options of a login module"}, {"limit", "32"});
+    if (j->noptions == LIMIT_JAAS_OPTIONS)
+        return LIMIT_FAULT(f, JAAS_OPTIONS);
     j->options[j->noptions].key = key;
     j->options[j->noptions++].value = value;
     return ERR_OK;
@@ -152,8 +150,8 @@ enum err jaas_parse(struct str text, struct arena *a, struct jaas *out, struct f
     char count[16];
     int n = 1;
     *out = (struct jaas){0};
-    if (text.n > TEXT_MAX)
-        return FAULT(f, ERR_LIMIT, {"what", "kafka.sasl.jaas.config"}, {"limit", "64 KiB"});
+    if (text.n > LIMIT_JAAS_BYTES)
+        return LIMIT_FAULT(f, JAAS_BYTES);
     struct token t = next(&l);
     if (t.kind == TOKEN_END)
         return failed(f, "Login module not specified in JAAS config%.*s", STR(""));

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STORE_BYTES_MAX = 4 << 20 };
-
 struct building {
     const char *property;
     struct arena *arena;
@@ -153,8 +151,8 @@ enum err key_store_pem(const char *property, struct str text, struct str key_pas
 {
     struct building b;
     begin(&b, property, a, out);
-    enum err e = text.n > STORE_BYTES_MAX ? FAULT(f, ERR_LIMIT, {"what", property}, {"limit", "4 MiB"})
-                                          : pem(&b, STR("(PEM text)"), text, key_password, f);
+    enum err e = text.n > LIMIT_KEY_STORE_BYTES ? LIMIT_FAULT(f, KEY_STORE_BYTES)
+                                                : pem(&b, STR("(PEM text)"), text, key_password, f);
     end(&b);
     return e;
 }
@@ -171,10 +169,12 @@ enum err key_store_read(const char *property, struct str path, struct str type, 
     if (str_eq_nocase(type, STR("BCFKS")) || str_eq_nocase(type, STR("JCEKS")))
         return java_invalid(f, property, type,
                             "stores are JKS, PKCS12 or PEM; keytool -importkeystore -deststoretype PKCS12 converts");
-    if (os_read_file(arena_z(a, path), STORE_BYTES_MAX, &p, &n, &why))
+    enum err e = os_read_file(arena_z(a, path), LIMIT_KEY_STORE_BYTES, &p, &n, &why);
+    if (e == ERR_LIMIT)
+        return LIMIT_FAULT(f, KEY_STORE_BYTES);
+    if (e)
         return java_invalid(f, property, path, fault_message(&why));
     struct str bytes = str_make(p, n);
-    enum err e;
     begin(&b, property, a, out);
     if (str_eq_nocase(type, STR("PEM"))) {
         e = pem(&b, path, bytes, key_password.n ? key_password : password, f);

@@ -17,7 +17,8 @@ static bool in_new_sim(uint64_t seed, void (*fn)(void))
 
 static struct log *open_log(const struct log_config *defaults, size_t n)
 {
-    struct log_options o = {.dir = "/d", .segment_bytes = 4096, .journal_file_bytes = 1 << 20, .retention_check_ms = 1000};
+    struct log_options o = {
+        .dir = "/d", .segment_bytes = 4096, .journal_file_bytes = 1 << 20, .retention_check_ms = 1000};
     struct log *l = NULL;
     if (log_open(&l, &o, &f)) {
         TEST_FAIL_("open: %s", fault_message(&f));
@@ -132,7 +133,8 @@ static void age(void)
         os_sleep_ms(DAY_MS / 4);
     }
     EXPECT_INT(start_of(p), 0);
-    os_sleep_ms(begin_ms + 7 * (int64_t)DAY_MS - os_now_ms()); /* the first record is a week old; its segment's last is not */
+    os_sleep_ms(begin_ms + 7 * (int64_t)DAY_MS -
+                os_now_ms()); /* the first record is a week old; its segment's last is not */
     EXPECT_INT(start_of(p), 0);
     os_sleep_ms(DAY_MS + 2000);
     EXPECT_INT(start_of(p), 4);

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -67,6 +68,54 @@ CHECK static enum err resolve(const char *host, uint16_t port, int flags, struct
     if (rc)
         return FAULT(f, ERR_UNREACHABLE, {"what", *host ? host : "*"}, {"detail", gai_strerror(rc)});
     return ERR_OK;
+}
+
+static bool same_address(const struct sockaddr *a, const struct sockaddr *b)
+{
+    if (a->sa_family != b->sa_family)
+        return false;
+    if (a->sa_family == AF_INET)
+        return ((const struct sockaddr_in *)a)->sin_addr.s_addr == ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+    return a->sa_family == AF_INET6 && !memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
+                                               &((const struct sockaddr_in6 *)b)->sin6_addr, sizeof(struct in6_addr));
+}
+
+static bool is_everywhere(const struct sockaddr *a)
+{
+    static const struct in6_addr any6 = IN6ADDR_ANY_INIT;
+    if (a->sa_family == AF_INET)
+        return ((const struct sockaddr_in *)a)->sin_addr.s_addr == INADDR_ANY;
+    return !memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &any6, sizeof any6);
+}
+
+static bool is_an_interface(const struct sockaddr *a)
+{
+    struct ifaddrs *all, *i;
+    if (getifaddrs(&all))
+        return false;
+    for (i = all; i && !(i->ifa_addr && same_address(i->ifa_addr, a)); i = i->ifa_next)
+        ;
+    freeifaddrs(all);
+    return i != NULL;
+}
+
+bool net_means_us(const char *host, const char *listen_host)
+{
+    struct addrinfo *asked = NULL, *ours = NULL, *a, *b;
+    bool found = false;
+    if (*host && !resolve(host, 0, 0, &asked, NULL) && !resolve(listen_host, 0, AI_PASSIVE, &ours, NULL)) {
+        for (a = asked; a && !found; a = a->ai_next)
+            for (b = ours; b && !found; b = b->ai_next)
+                if (!is_everywhere(b->ai_addr))
+                    found = same_address(a->ai_addr, b->ai_addr);
+                else if (b->ai_family == AF_INET6 || a->ai_family == AF_INET) /* IPv6's takes IPv4 too */
+                    found = is_an_interface(a->ai_addr);
+    }
+    if (asked)
+        freeaddrinfo(asked);
+    if (ours)
+        freeaddrinfo(ours);
+    return found;
 }
 
 /* One listening socket; -1 with errno set. */

@@ -24,6 +24,8 @@ CHECK enum err net_read(int fd, void *p, size_t cap, size_t *n, struct fault *f)
 CHECK enum err net_writev(int fd, const struct str *parts, size_t count, size_t *n, struct fault *f);
 void net_close(int fd);
 void net_shutdown_write(int fd); /* no more bytes from us; what was written still goes out */
+/* Does `host`, by the name service, mean this machine, at an address that a listener on `listen_host` ("": all) answers? Blocks. */
+bool net_means_us(const char *host, const char *listen_host);
 /* Local and peer address of a connected or listening socket as text without brackets. */
 void net_local(int fd, char host[64], uint16_t *port);
 void net_peer(int fd, char host[64], uint16_t *port);

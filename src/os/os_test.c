@@ -1,4 +1,5 @@
 #include "base/test.h"
+#include "os/net.h"
 #include "os/os.h"
 
 #include <sys/wait.h>
@@ -178,6 +179,17 @@ TEST(a_log_line_is_one_line)
     REQUIRE(n > 25);
     EXPECT(line[10] == 'T' && line[23] == 'Z');
     EXPECT_STR(str_make(line + 24, (size_t)n - 24), " WARN test: client says a b\n");
+}
+
+TEST(names_of_this_machine)
+{
+    char name[256];
+    REQUIRE(!gethostname(name, sizeof name));
+    EXPECT(net_means_us("127.0.0.1", "") && net_means_us("localhost", "127.0.0.1") &&
+           net_means_us("127.0.0.1", "0.0.0.0"));
+    EXPECT(net_means_us(name, "") || !net_means_us(name, name)); /* where the machine knows its own name */
+    EXPECT(!net_means_us("192.0.2.1", "") && !net_means_us("127.0.0.1", "192.0.2.1"));
+    EXPECT(!net_means_us("no-such-host.invalid", "") && !net_means_us("", ""));
 }
 
 TEST_MAIN()

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CLUSTER_ID_MS = 10000 };
+enum { CLUSTER_ID_MS = 3000 };
 
 static struct kafka_source *kafka(struct source *s)
 {
