@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "broker/group_int.h"
 
-enum { RETRY_MS = 1000, EXPIRE_MS = 7 * 86400 * 1000, LOOK_MS = 3600 * 1000 };
+enum { RETRY_MS = 1000, EXPIRE_MS = 7 * 86400 * 1000 };
 
 struct os_mutex *txn_gate(struct broker *b, struct str id)
 {
@@ -395,7 +395,7 @@ static int16_t renew(struct broker *b, struct txn *t, const struct txn_now *next
     os_mutex_unlock(b->txns->lock);
     op->producer_id = next->producer_id;
     op->epoch = next->epoch;
-    txn_ring_at(b, clock_ms() + LOOK_MS);
+    txn_ring_at(b, clock_ms() + TXN_LOOK_MS);
     return KAFKA_E_NONE;
 }
 
@@ -495,12 +495,12 @@ static void ring(void *arg)
     for (size_t i = 0; (s = map_next(&x->by_id, &i));)
         ids[n++] = arena_str(a, map_key(s));
     os_mutex_unlock(x->lock);
-    int64_t next_ms = n ? clock_ms() + LOOK_MS : INT64_MAX;
+    int64_t next_ms = clock_ms() + TXN_LOOK_MS;
     for (size_t i = 0; i < n; i++) {
         int64_t again_ms = look(b, ids[i]);
         next_ms = again_ms < next_ms ? again_ms : next_ms;
     }
     arena_free(a);
-    if (next_ms < INT64_MAX)
-        txn_ring_at(b, next_ms);
+    txn_end_hanging(b, TXN_TIMEOUT_MOST_MS);
+    txn_ring_at(b, next_ms);
 }

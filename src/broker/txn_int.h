@@ -16,8 +16,8 @@
  *
  * Locks: a gate (64 of them, by transactional id) is held over a whole step, so that the steps of one producer, its batches
  * and its markers do not cross: a batch that was let through before a marker is in the log before it. The lock guards the map
- * and what others read. Order: gate → lock; gate → the groups' lock → lock; never a second gate. None is held while
- * anything waits for the disk.
+ * and what others read. Order: gate → lock; gate → the groups' lock → lock; never a second gate (but all of them, by number, to
+ * end what hangs). None is held while anything waits for the disk.
  *
  * Two generations of clients live side by side. Before transaction.version 2 a client adds partitions with a request of its own
  * and keeps its epoch; from it on Produce 12 and TxnOffsetCommit 5 add them, and EndTxn 5 gives a new epoch each time, so
@@ -43,6 +43,7 @@ enum txn_state {
 enum {
     TXN_GATES = 64,
     TXN_TIMEOUT_MOST_MS = 900000,  /* transaction.max.timeout.ms */
+    TXN_LOOK_MS = 3600000,         /* how often ids that expired and transactions that hang are looked for */
     TXN_EPOCH_LAST = INT16_MAX - 1 /* the marker of its end needs one more */
 };
 
@@ -133,7 +134,7 @@ void txn_free(struct txn *t);
 /* The producer's marker is in __consumer_offsets, durable: its offsets count (or never did). Any thread but a loop's. */
 void group_txn_marker(struct broker *b, int64_t producer_id, bool commit);
 
-/* Markers that stand in for a transaction nobody knows. */
-void txn_end_hanging(struct broker *b);
+/* Abort what is open in a partition, but in no transaction that the coordinator knows, and has been quiet for so long. */
+void txn_end_hanging(struct broker *b, int64_t quiet_ms);
 
 #endif

@@ -255,7 +255,15 @@ static void end_hanging_in(struct broker *b, struct log_partition *p, struct str
     }
 }
 
-void txn_end_hanging(struct broker *b)
+/* With every gate held nothing of any transaction moves, so that what is found open is still open when its marker is appended.
+ * The one place that holds more than one of them. */
+static void hold_gates(struct broker *b, bool hold)
+{
+    for (int i = 0; i < TXN_GATES; i++)
+        (hold ? os_mutex_lock : os_mutex_unlock)(b->txns->gates[i]);
+}
+
+void txn_end_hanging(struct broker *b, int64_t quiet_ms)
 {
     struct arena *a = arena_new(0);
     struct log_topic *topics;
@@ -263,8 +271,12 @@ void txn_end_hanging(struct broker *b)
     for (size_t i = 0; i < n; i++)
         for (int32_t k = 0; k < topics[i].partitions; k++) {
             struct log_partition *p = log_partition(b->log, topics[i].name, k);
-            if (p && log_txn_oldest_ms(p) >= 0)
+            int64_t oldest_ms = p ? log_txn_oldest_ms(p) : -1;
+            if (oldest_ms >= 0 && os_now_ms() - oldest_ms >= quiet_ms) {
+                hold_gates(b, true);
                 end_hanging_in(b, p, topics[i].name, k, a);
+                hold_gates(b, false);
+            }
             log_partition_release(p);
         }
     arena_free(a);
@@ -302,7 +314,8 @@ enum err txns_start(struct broker *b, struct fault *f)
     if (e)
         return e;
     resume(b);
-    txn_end_hanging(b);
+    txn_end_hanging(b, 0);
+    txn_ring_at(b, clock_ms() + TXN_LOOK_MS);
     return ERR_OK;
 }
 

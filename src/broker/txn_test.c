@@ -258,6 +258,58 @@ TEST(the_epochs_of_a_producer_id_run_out)
     stop();
 }
 
+static void up_to_the_last_epoch(struct me *m, struct broker_conn *c, const char *id)
+{
+    int16_t code = init(m, c, id, -1, -1);
+
+    while (!code && m->epoch < TXN_EPOCH_LAST)
+        code = end(m, false, 5);
+    EXPECT_INT(code, 0);
+    EXPECT_INT(m->epoch, TXN_EPOCH_LAST);
+}
+
+/* What a real 4.3.1 answers at epoch 32766. (With a transaction open there it gives the next id's epoch 1, not 0.) */
+TEST(a_producer_at_its_last_epoch)
+{
+    struct broker_conn *c;
+    struct me m, last;
+
+    start(0);
+    make_topic("t", 1);
+    c = dial("h");
+    up_to_the_last_epoch(&m, c, "init");
+    last = m;
+    EXPECT_INT(init(&m, c, "init", -1, -1), 0);
+    EXPECT(m.producer_id != last.producer_id && m.epoch == 0);
+    EXPECT_INT(init(&m, c, "init", -1, -1), 0);
+    EXPECT_INT(m.epoch, 1);
+
+    up_to_the_last_epoch(&m, c, "end 5");
+    last = m;
+    EXPECT_INT(write_as(&m, "t", 0, "committed", 12), 0);
+    EXPECT_INT(end(&m, true, 5), 0);
+    EXPECT(m.producer_id != last.producer_id && m.epoch == 0);
+    int64_t next = m.producer_id;
+    EXPECT_INT(init(&m, c, "end 5", last.producer_id, last.epoch), 0); /* it did not hear of it */
+    EXPECT(m.producer_id == next && m.epoch == 0);
+
+    up_to_the_last_epoch(&m, c, "end 4");
+    last = m;
+    EXPECT_INT(add(&m, "t", 0), 0);
+    EXPECT_INT(write_as(&m, "t", 0, "too", 11), 0);
+    EXPECT_INT(end(&m, true, 4), 0);
+    EXPECT_INT(add(&m, "t", 0), 0);
+    EXPECT_INT(write_as(&m, "t", 0, "void", 11), 0);
+    EXPECT_INT(init(&m, c, "end 4", -1, -1), 0); /* aborts it */
+    EXPECT(m.producer_id != last.producer_id && m.epoch <= 1);
+    EXPECT_INT(end(&last, true, 4), KAFKA_E_INVALID_PRODUCER_ID_MAPPING);
+    EXPECT_INT(write_as(&m, "t", 0, "after", 12), 0);
+    EXPECT_INT(end(&m, true, 5), 0);
+    EXPECT_STR(values(read_committed(c, "t")), "committed,too,after");
+    broker_conn_close(c);
+    stop();
+}
+
 TEST(a_transaction_ends_with_its_timeout)
 {
     struct broker_conn *c;
@@ -478,6 +530,37 @@ TEST(a_hanging_transaction_ends_at_the_next_start)
     c = dial("h");
     os_sleep_ms(1000);
     EXPECT_STR(values(read_committed(c, "t")), "behind");
+    broker_conn_close(c);
+    stop();
+    buf_free(&b);
+}
+
+/* Also while the server runs; a transaction that the coordinator knows is left alone, however long it is quiet. */
+TEST(a_hanging_transaction_ends_after_a_while)
+{
+    struct broker_conn *c;
+    struct buf b = batch_of("hangs");
+    struct broker_producer *own;
+    struct log_partition *p;
+    struct fault f;
+
+    start(0);
+    make_topic("t", 2);
+    c = dial("h");
+    p = log_partition(logs, STR("t"), 0);
+    batch_set_producer(b.p, b.n, &(struct batch_producer){4711, 3, 0, true});
+    EXPECT_INT(log_append_wait(p, b.p, b.n).status, LOG_OK);
+    log_partition_release(p);
+    EXPECT_INT(produce(c, "t", "behind"), 0);
+    REQUIRE(broker_producer_open(broker, STR("own"), INT32_MAX, &own, &f) == ERR_OK);
+    EXPECT(append(own, 0, "known", &f) == ERR_OK);
+    os_sleep_ms(TXN_TIMEOUT_MOST_MS / 2);
+    EXPECT_STR(values(read_committed(c, "t")), "");
+    os_sleep_ms(2 * (int64_t)TXN_LOOK_MS);
+    EXPECT_STR(values(read_committed(c, "t")), "behind");
+    EXPECT(broker_producer_end(own, true, &f) == ERR_OK);
+    EXPECT_STR(values(read_committed(c, "t")), "behind,known");
+    broker_producer_close(own);
     broker_conn_close(c);
     stop();
     buf_free(&b);
