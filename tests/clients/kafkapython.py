@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import penstock_server
 from cases import case, equal, main
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import NewPartitions, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
@@ -84,6 +84,26 @@ def an_idempotent_producer():
     futures = [p.send("kp-idem", str(i).encode()) for i in range(2000)]
     equal([f.get(30).offset for f in futures], list(range(2000)))
     p.close()
+
+
+@case
+def transactions():
+    p = KafkaProducer(bootstrap_servers=server.kafka, transactional_id="kp-txn", acks="all")
+    p.init_transactions()
+    for end, values in (("commit", "ab"), ("abort", "cd"), ("commit", "e")):
+        p.begin_transaction()
+        futures = [p.send("kp-txn", v.encode()) for v in values]
+        for f in futures:
+            f.get(30)
+        p.send_offsets_to_transaction({TopicPartition("kp-txn", 0): OffsetAndMetadata(ord(values[0]), "noted", -1)}, "kp-txn-group")
+        p.commit_transaction() if end == "commit" else p.abort_transaction()
+    p.close()
+    got = consume("kp-txn", 3, isolation_level="read_committed")
+    equal([m.value for m in got], [b"a", b"b", b"e"])
+    equal([m.value for m in consume("kp-txn", 5, isolation_level="read_uncommitted")], [b"a", b"b", b"c", b"d", b"e"])
+    c = KafkaConsumer(bootstrap_servers=server.kafka, group_id="kp-txn-group", isolation_level="read_committed")
+    equal(c.committed(TopicPartition("kp-txn", 0)), ord("e"))
+    c.close()
 
 
 if __name__ == "__main__":

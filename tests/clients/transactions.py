@@ -555,6 +555,8 @@ def an_administrator_sees_transactions(cls, name):
     equal(java("producers", name, 1), [f"{producer_id},{epoch},-1,0"])
     p.commit()
     wait_for(lambda: java("describe", name)[0] == "CompleteCommit", "the commit")
+    later = 0 if cls is LibrdProducer else 1  # transaction.version 2: an epoch for each transaction
+    equal(java("describe", name)[1:3], [producer_id, str(int(epoch) + later)])
     equal(java("producers", name, 1)[0].rsplit(",", 1)[1], "-1")
     p.close()
     refused("TransactionalIdNotFoundException", java, "describe", "nobody")
