@@ -206,7 +206,8 @@ static enum err auto_create(void *arg, struct str topic, struct fault *f)
 
 static enum err start_engine(struct server *s, struct fault *f)
 {
-    s->source = (struct source_env){.log = s->log, .is_ours = is_ours, .auto_create = auto_create, .arg = s};
+    s->source = (struct source_env){
+        .log = s->log, .broker = s->broker, .is_ours = is_ours, .auto_create = auto_create, .arg = s};
     enum err e = query_manager_new(&s->source, (int)s->config->v[CFG_QUERY_THREADS].number, &s->queries, f);
     struct connect_options o = {.queries = s->queries, .source = &s->source};
     o.process_bytes = s->memory_bytes;

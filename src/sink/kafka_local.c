@@ -2,8 +2,13 @@
  * The embedded log as the kafka sink's output.
  *
  *   record ─▶ lane per topic-partition { record batch of up to 256 KiB } ─▶ log_append ─▶ … flush waits until all are durable
+ *                                                                        ╰▶ broker_producer_append ─▶ … end: note, EndTxn
+ *
+ * Full batches leave as they come, so that a large output is not held in memory. What is left of it at the end of the batch
+ * goes with the note and the transaction's end: all of that is one group of the journal, and one sync.
  */
 #include "base/vec.h"
+#include "broker/broker.h"
 #include "log/batch.h"
 #include "sink/kafka_output.h"
 #include "sink/sink_int.h"
@@ -33,7 +38,8 @@ struct topic {
 struct local {
     struct kafka_output base;
     VEC(struct topic *) topics;
-    uint64_t topics_version; /* of the log, when `topics` was filled */
+    uint64_t topics_version;          /* of the log, when `topics` was filled */
+    struct broker_producer *producer; /* of transactions; NULL: at-least-once */
     struct os_mutex *lock;
     struct os_cond *done;
     size_t flying;
@@ -147,6 +153,8 @@ static enum err send(struct local *l, struct topic *t, struct lane *lane, struct
 {
     enum err e = batch_end(&lane->writer, f);
     lane->open = false;
+    if (!e && l->producer)
+        return broker_producer_append(l->producer, lane->partition, lane->bytes.p, lane->bytes.n, f);
     if (e)
         return e;
     struct in_flight *fly = calloc(1, sizeof *fly);
@@ -284,10 +292,42 @@ static enum err flush(struct kafka_output *o, struct fault *f)
 static void abort_(struct kafka_output *o)
 {
     struct local *l = (struct local *)o;
+    struct fault f;
     for (size_t i = 0; i < l->topics.n; i++)
         for (int32_t p = 0; p < l->topics.p[i]->partitions; p++)
             l->topics.p[i]->lanes[p].open = false;
     wait_until(l, 0);
+    if (l->producer && broker_producer_end(l->producer, false, &f))
+        os_log(OS_INFO, "sink", "%s", fault_message(&f)); /* the next run of the query ends it */
+}
+
+/* -- transactions ------------------------------------------------------------------------------------------------------------ */
+
+static enum err fence(struct kafka_output *o, struct str id, struct fault *f)
+{
+    struct local *l = (struct local *)o;
+    struct broker *b = o->sink->source.broker;
+    /* A batch takes as long as it takes, and ends with this process: no time limit. */
+    return b ? broker_producer_open(b, id, INT32_MAX, &l->producer, f)
+             : fault_internal(f, "a transactional sink without a broker");
+}
+
+static enum err noted(struct kafka_output *o, struct arena *a, struct kafka_note *n, struct fault *f)
+{
+    return broker_group_offset(o->sink->source.broker, n->group, n->topic, 0, a, &n->offset, &n->metadata, f);
+}
+
+static enum err end(struct kafka_output *o, const struct kafka_note *n, struct fault *f)
+{
+    struct local *l = (struct local *)o;
+    enum err e = send_all(l, f);
+    if (!e)
+        e = broker_producer_offset(l->producer, n->group, n->topic, 0, n->offset, n->metadata, f);
+    if (!e)
+        e = broker_producer_end(l->producer, true, f);
+    if (!e)
+        forget_topics(l);
+    return e;
 }
 
 static enum err open_(struct kafka_output *o, struct fault *f)
@@ -306,6 +346,7 @@ static void close_(struct kafka_output *o)
     if (!l->lock)
         return;
     abort_(o);
+    broker_producer_close(l->producer);
     for (size_t i = 0; i < l->topics.n; i++)
         topic_free(l->topics.p[i]);
     vec_free(&l->topics);
@@ -320,4 +361,7 @@ const struct kafka_output_class KAFKA_LOCAL = {
     .write = write_,
     .flush = flush,
     .abort = abort_,
+    .fence = fence,
+    .noted = noted,
+    .end = end,
 };

@@ -22,8 +22,10 @@
 
 struct source;
 struct kafka_output_class;
+struct broker;
 struct source_env {
     struct log *log;
+    struct broker *broker; /* transactions on the log */
     /* Is this bootstrap address (host:port list) ours? false: a foreign cluster. May ask the name service: never on a loop. */
     bool (*is_ours)(void *arg, struct str bootstrap);
     /* Create a topic if auto-creation allows (the kafka sink). */
