@@ -2,7 +2,7 @@
  * log_int: what the files of log/ share.
  *
  *   log.c         open, close, options, watches, the worker and the background thread
- *   topics.c      the metadata log and the catalogue made from it
+ *   topics.c      the catalogue; metadata.c  the log that it is made from
  *   partition.c   one partition: its directory, log_append, the high watermark
  *   check.c       a client's batches, checked as Kafka's LogValidator does
  *   producer.c    producers: sequences, epochs, open transactions;  snapshot.c  their files
@@ -361,7 +361,7 @@ struct log {
 
     struct os_mutex *meta_lock; /* held across a change and its sync */
     struct os_file *meta_file;
-    uint64_t meta_size, meta_seq;
+    uint64_t meta_size, meta_seq, meta_rewrite_at;
 
     struct os_mutex *topics_lock;
     struct map topics, topics_by_id, facts;
@@ -409,8 +409,20 @@ void log_doom(struct log *l, const char *dir);             /* remove this tree i
 
 CHECK enum err log_newer_format(const char *what, uint32_t format, struct fault *f);
 
-/* The metadata log (topics.c). */
+/* The metadata log's file (metadata.c). Under meta_lock, but for the opening. */
+enum { REC_HEADER = 1, REC_TOPIC, REC_DELETE, REC_GROW, REC_CONFIG, REC_FACT, REC_PRODUCER_IDS, REC_COUNT };
+enum { REC_PREFIX = 17 };
 CHECK enum err meta_open(struct log *l, struct fault *f);
+void meta_begin(struct buf *b, int kind); /* a record at the end of b */
+void meta_seal(struct buf *b, size_t at, uint64_t seq);
+/* Append the record in b and sync it. */
+CHECK enum err meta_append(struct log *l, struct buf *b, struct fault *f);
+/* Write it anew when most of it is dead. */
+void meta_tidy(struct log *l);
+/* And its meaning (topics.c): apply a record; write the records of all there is, and return how many. */
+bool meta_apply(struct log *l, int kind, struct str rest);
+uint64_t meta_state(struct log *l, struct buf *out);
+CHECK enum err meta_header(struct log *l, struct fault *f); /* the first record of a new data directory */
 void meta_close(struct log *l);
 struct topic *topic_by_id(struct log *l, struct os_uuid id); /* under topics_lock */
 /* Every partition of every topic, each with a reference, in a stable order; freed by the caller. */

@@ -369,4 +369,48 @@ TEST(what_is_appended_under_a_hold_shares_a_group)
     drop();
 }
 
+/* Facts that are written over and over, and a topic made and deleted: the file stays a small multiple of what there is. */
+TEST(the_metadata_log_is_written_anew)
+{
+    fresh();
+    struct log *l = NULL;
+    struct log_options o = {.dir = dir, .rewrite_bytes = 4096};
+    struct os_stat s;
+    char path[300], value[300];
+    snprintf(path, sizeof path, "%s/metadata.log", dir);
+    REQUIRE(log_open(&l, &o, &f) == ERR_OK);
+    char id[23];
+    snprintf(id, sizeof id, "%s", log_cluster_id(l));
+    struct log_config keep = {STR("retention.ms"), STR("12345")};
+    REQUIRE(log_topic_create(l, STR("kept"), 3, &keep, 1, NULL, &f) == ERR_OK);
+    int64_t first, second;
+    REQUIRE(log_producer_id(l, &first, &f) == ERR_OK);
+    memset(value, 'v', sizeof value);
+    for (int i = 0; i < 300; i++) {
+        snprintf(value, 8, "%d", i);
+        EXPECT(log_fact_put(l, STR("again"), str_make(value, sizeof value), &f) == ERR_OK);
+        if (i % 10 == 0) {
+            EXPECT(log_topic_create(l, STR("gone"), 1, NULL, 0, NULL, &f) == ERR_OK);
+            EXPECT(log_topic_delete(l, STR("gone"), &f) == ERR_OK);
+        }
+    }
+    EXPECT(os_stat(path, &s, NULL) == ERR_OK && s.size <= 4096 + 400); /* of 100 KB that were appended */
+    for (int round = 0; round < 2; round++) {
+        log_close(l);
+        REQUIRE(log_open(&l, &o, &f) == ERR_OK);
+        struct arena *a = arena_new(0);
+        struct log_topic t, *all;
+        struct str found;
+        EXPECT_STR(str_of(log_cluster_id(l)), id);
+        EXPECT_INT(log_topics(l, a, &all), 1);
+        EXPECT(log_topic_get(l, STR("kept"), a, &t) && t.partitions == 3 && t.nconfigs == 1);
+        EXPECT(log_fact_get(l, STR("again"), a, &found) && found.n == 300 && !memcmp(found.p, "299", 3));
+        EXPECT(log_producer_id(l, &second, &f) == ERR_OK && second > first);
+        first = second;
+        arena_free(a);
+    }
+    log_close(l);
+    drop();
+}
+
 TEST_MAIN()

@@ -1,10 +1,6 @@
 /*
- * The metadata log: what topics there are, and small facts.
- *
- * DIR/metadata.log is a row of records: u32 n, u32 CRC-32C of what follows, u64 sequence number, u8 kind, n bytes. All
- * little-endian; strings are u32 length (UINT32_MAX: null) and bytes. The first record is the header with the format and
- * the cluster id. A record is synced before its change is visible to anyone. A bad last record was told to nobody and is
- * cut; a bad record with a whole one behind it is damage (ERR_CORRUPT).
+ * The catalogue: what topics there are, and small facts; made of the records of the metadata log (metadata.c), and changed by
+ * appending to it.
  */
 #include "codec/codec.h"
 #include "log/log_int.h"
@@ -12,8 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { REC_HEADER = 1, REC_TOPIC, REC_DELETE, REC_GROW, REC_CONFIG, REC_FACT, REC_PRODUCER_IDS, REC_COUNT };
-enum { REC_PREFIX = 17, ID_BLOCK = 1000 };
+enum { ID_BLOCK = 1000 };
 
 /* -- fields ------------------------------------------------------------------------------------------------------------ */
 struct reader {
@@ -269,33 +264,62 @@ static bool (*const APPLY[REC_COUNT])(struct log *l, struct reader *r) = {
     [REC_PRODUCER_IDS] = apply_producer_ids,
 };
 
-/* -- the file ------------------------------------------------------------------------------------------------------------ */
+/* -- records -------------------------------------------------------------------------------------------------------------- */
 
-static void rec_begin(struct buf *b, int kind)
+bool meta_apply(struct log *l, int kind, struct str rest)
 {
-    buf_fill(b, 0, REC_PREFIX - 1);
-    buf_u8(b, (uint8_t)kind);
+    struct reader r = {rest, false};
+    return kind < REC_COUNT && APPLY[kind] && APPLY[kind](l, &r);
 }
 
-/* Append the record in b and sync it. Under meta_lock. A failed write is undone; a failed sync ends the process. */
-static enum err rec_append(struct log *l, struct buf *b, struct fault *f)
+static void put_topic(struct buf *b, struct os_uuid id, struct str name, int32_t partitions,
+                      const struct log_config *configs, size_t nconfigs)
 {
-    if (b->bad || b->n > LIMIT_CATALOGUE_CHANGE_BYTES)
-        return LIMIT_FAULT(f, CATALOGUE_CHANGE_BYTES);
-    put_u32le(b->p, (uint32_t)(b->n - REC_PREFIX));
-    put_u64le(b->p + 8, l->meta_seq);
-    put_u32le(b->p + 4, crc32c(0, b->p + 8, b->n - 8));
-    enum err e = os_pwrite(l->meta_file, b->p, b->n, l->meta_size, f);
-    if (e) {
-        if (os_truncate(l->meta_file, l->meta_size, NULL))
-            os_die("metadata.log: a failed write could not be undone");
-        return e;
+    meta_begin(b, REC_TOPIC);
+    buf_put(b, id.b, 16);
+    put_str(b, name);
+    buf_u32le(b, (uint32_t)partitions);
+    buf_u32le(b, (uint32_t)nconfigs);
+    for (size_t i = 0; i < nconfigs; i++) {
+        put_str(b, configs[i].key);
+        put_str(b, configs[i].value);
     }
-    if ((e = os_sync(l->meta_file, "metadata.append", f)))
-        os_die("metadata.log cannot be synced, stopping: %s", fault_message(f));
-    l->meta_size += b->n;
-    l->meta_seq++;
-    return ERR_OK;
+}
+
+static void put_header(struct buf *b, struct str cluster_id)
+{
+    meta_begin(b, REC_HEADER);
+    buf_u32le(b, LOG_FORMAT);
+    put_str(b, cluster_id);
+}
+
+uint64_t meta_state(struct log *l, struct buf *out)
+{
+    struct map_slot *slot;
+    uint64_t seq = 0;
+    put_header(out, str_of(l->cluster_id));
+    meta_seal(out, 0, seq++);
+    size_t at = out->n;
+    meta_begin(out, REC_PRODUCER_IDS);
+    buf_u64le(out, (uint64_t)l->producer_id_end);
+    meta_seal(out, at, seq++);
+    os_mutex_lock(l->topics_lock);
+    for (size_t i = 0; (slot = map_next(&l->topics, &i));) {
+        const struct topic *t = slot->value;
+        at = out->n;
+        put_topic(out, t->id, str_of(t->name), t->n, t->configs.p, t->configs.n);
+        meta_seal(out, at, seq++);
+    }
+    for (size_t i = 0; (slot = map_next(&l->facts, &i));) {
+        const struct fact *fact = slot->value;
+        at = out->n;
+        meta_begin(out, REC_FACT);
+        put_str(out, map_key(slot));
+        put_str(out, str_make(fact->p, fact->n));
+        meta_seal(out, at, seq++);
+    }
+    os_mutex_unlock(l->topics_lock);
+    return seq;
 }
 
 /* The segments of new partitions, whose files are there: opening them fails only when descriptors or memory run out. */
@@ -324,7 +348,7 @@ static enum err open_files(struct log *l, struct os_uuid id, struct fault *f)
 /* Append and, once durable, apply: in one step for everyone else. */
 static enum err rec_commit(struct log *l, struct buf *b, struct fault *f)
 {
-    enum err e = rec_append(l, b, f);
+    enum err e = meta_append(l, b, f);
     if (!e) {
         int kind = b->p[REC_PREFIX - 1];
         struct reader r = {str_make(b->p + REC_PREFIX, b->n - REC_PREFIX), false}, again = r;
@@ -335,85 +359,21 @@ static enum err rec_commit(struct log *l, struct buf *b, struct fault *f)
         os_mutex_unlock(l->topics_lock);
         if (!ok)
             os_die("metadata.log: a record that was just written does not apply");
+        meta_tidy(l);
     }
     buf_free(b);
     return e;
 }
 
-/* A whole record at `at`? Its size, or 0. */
-static size_t whole(const char *p, size_t n, size_t at)
-{
-    if (n - at < REC_PREFIX)
-        return 0;
-    size_t size = get_u32le(p + at) + (size_t)REC_PREFIX;
-    if (size > n - at || size > LIMIT_CATALOGUE_CHANGE_BYTES)
-        return 0;
-    return get_u32le(p + at + 4) == crc32c(0, p + at + 8, size - 8) ? size : 0;
-}
-
-/* After a bad record: is there a whole one anywhere behind it that continues the numbering? */
-static bool whole_behind(const char *p, size_t n, size_t at, uint64_t seq)
-{
-    for (size_t i = at + 1; n - i >= REC_PREFIX && i < n; i++) {
-        uint64_t s = get_u64le(p + i + 8);
-        if (s > seq && s < seq + 1000000 && whole(p, n, i))
-            return true;
-    }
-    return false;
-}
-
-static enum err replay(struct log *l, const char *p, size_t n, struct fault *f)
-{
-    size_t at = 0, size;
-    while (at < n && (size = whole(p, n, at))) {
-        struct reader r = {str_make(p + at + REC_PREFIX, size - REC_PREFIX), false};
-        int kind = (unsigned char)p[at + REC_PREFIX - 1];
-        if (get_u64le(p + at + 8) != l->meta_seq || (l->meta_seq == 0) != (kind == REC_HEADER))
-            return FAULT(f, ERR_CORRUPT, {"what", "metadata.log"}, {"detail", "a record out of order"});
-        if (kind == REC_HEADER && r.rest.n >= 4 && get_u32le(r.rest.p) > LOG_FORMAT)
-            return log_newer_format(l->dir, get_u32le(r.rest.p), f);
-        if (kind >= REC_COUNT || !APPLY[kind] || !APPLY[kind](l, &r))
-            return FAULT(f, ERR_CORRUPT, {"what", "metadata.log"}, {"detail", "a record that does not apply"});
-        l->meta_seq++;
-        at += size;
-    }
-    if (at < n && whole_behind(p, n, at, l->meta_seq))
-        return FAULT(f, ERR_CORRUPT, {"what", "metadata.log"}, {"detail", "a bad record before a good one"});
-    l->meta_size = at;
-    return ERR_OK;
-}
-
-static enum err write_header(struct log *l, struct fault *f)
+enum err meta_header(struct log *l, struct fault *f)
 {
     char text[23];
     struct os_uuid id = os_uuid_random();
     id.b[0] &= 0x7f; /* an id that begins with - annoys command lines */
     log_id_text(id, text);
     struct buf b = {0};
-    rec_begin(&b, REC_HEADER);
-    buf_u32le(&b, LOG_FORMAT);
-    put_str(&b, str_make(text, 22));
+    put_header(&b, str_make(text, 22));
     return rec_commit(l, &b, f);
-}
-
-enum err meta_open(struct log *l, struct fault *f)
-{
-    char path[LOG_PATH], *p = NULL;
-    size_t n = 0;
-    log_path(l, path, "metadata.log");
-    enum err e = os_open(&l->meta_file, path, OS_RDWR | OS_CREATE, f);
-    if (!e)
-        e = os_read_file(path, LIMIT_CATALOGUE_BYTES, &p, &n, f);
-    if (!e)
-        e = replay(l, p, n, f);
-    free(p);
-    if (!e && l->meta_size < n)
-        e = os_truncate(l->meta_file, l->meta_size, f);
-    if (!e && l->meta_seq && (e = os_sync(l->meta_file, "metadata.open", f))) /* what was read may be in memory only */
-        os_die("metadata.log cannot be synced, stopping: %s", fault_message(f));
-    if (!e && l->meta_seq == 0)
-        e = write_header(l, f);
-    return e;
 }
 
 void meta_close(struct log *l)
@@ -495,15 +455,7 @@ static enum err create_locked(struct log *l, struct str name, int32_t partitions
     if (e)
         return e;
     struct buf b = {0};
-    rec_begin(&b, REC_TOPIC);
-    buf_put(&b, id->b, 16);
-    put_str(&b, name);
-    buf_u32le(&b, (uint32_t)partitions);
-    buf_u32le(&b, (uint32_t)nconfigs);
-    for (size_t i = 0; i < nconfigs; i++) {
-        put_str(&b, configs[i].key);
-        put_str(&b, configs[i].value);
-    }
+    put_topic(&b, *id, name, partitions, configs, nconfigs);
     return rec_commit(l, &b, f);
 }
 
@@ -535,7 +487,7 @@ static enum err change_locked(struct log *l, struct str name, int kind, struct s
     if (!t)
         return missing(name, f);
     struct buf b = {0};
-    rec_begin(&b, kind);
+    meta_begin(&b, kind);
     buf_put(&b, id.b, 16);
     buf_str(&b, rest);
     return rec_commit(l, &b, f);
@@ -632,7 +584,7 @@ enum err log_fact_put(struct log *l, struct str key, struct str value, struct fa
     if (value.n > LIMIT_FACT_VALUE_BYTES)
         return LIMIT_FAULT(f, FACT_VALUE_BYTES);
     struct buf b = {0};
-    rec_begin(&b, REC_FACT);
+    meta_begin(&b, REC_FACT);
     put_str(&b, key);
     put_str(&b, value);
     os_mutex_lock(l->meta_lock);
@@ -648,7 +600,7 @@ enum err log_producer_id(struct log *l, int64_t *id, struct fault *f)
     if (l->next_producer_id == l->producer_id_end) { /* what is left of a block is lost with the process */
         int64_t from = l->next_producer_id;
         struct buf b = {0};
-        rec_begin(&b, REC_PRODUCER_IDS);
+        meta_begin(&b, REC_PRODUCER_IDS);
         buf_u64le(&b, (uint64_t)(from + ID_BLOCK));
         if (!(e = rec_commit(l, &b, f)))
             l->next_producer_id = from;

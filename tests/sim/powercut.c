@@ -434,7 +434,8 @@ static void admin(void *arg)
         else if (dice < 4)
             change_one(&me->port);
         else
-            tell_fact(me->r);
+            for (uint64_t i = sim_random(30); i && !me->r->stop; i--)
+                tell_fact(me->r);
         os_sleep_ms(5 + (int64_t)sim_random(60));
     }
 }
@@ -510,6 +511,7 @@ static struct log *open_and_check(struct broker **b)
                             .segment_bytes = 16 << 10,
                             .journal_file_bytes = 48 << 10,
                             .retention_check_ms = 40,
+                            .rewrite_bytes = sim_random(4) ? 1 : 0,
                             .mark_bytes = sim_random(2) ? 2 << 10 : 0,
                             .open_files = sim_random(2) ? 4 : 0}; /* 4: nearly each use opens and closes one */
     struct log *l;
@@ -561,6 +563,8 @@ static void choose_end(int number, uint64_t spread)
         sim_cut_in(1 + sim_random(6000));
     } else if (soon) {
         sim_cut_in(1 + sim_random(300));
+    } else if (kill && sim_random(2)) { /* with a frame that is written and not synced */
+        sim_cut_at_site("journal.append", 1 + sim_random((uint64_t)1 << sim_random(9)));
     } else if (kill || sim_random(2)) {
         sim_cut_at_site(sim_site(sim_random(sites)), 1 + sim_random((uint64_t)1 << sim_random(7)));
         sim_cut_in(1 + sim_random(6000));

@@ -309,6 +309,10 @@ static void check_partition(struct truth *t, struct log *l, int topic, int part,
     if (o.last_stable != o.high_watermark && !undecided(t, topic, part))
         complain(t, "%s-%d is stable up to %lld, and no transaction holds it back from %lld", x->name, part,
                  (long long)o.last_stable, (long long)o.high_watermark);
+    if (w.next < x->walked[part])
+        complain(t, "%s-%d ends at %lld, the check before had read up to %lld", x->name, part, (long long)w.next,
+                 (long long)x->walked[part]);
+    x->walked[part] = w.next;
     check_times(&w, p);
     free(w.times.p);
     arena_free(w.a);

@@ -40,6 +40,7 @@ struct t_topic { /* one incarnation of a name */
     int parts, parts_tried;                           /* acknowledged; asked for */
     int64_t seen[PARTS];                              /* a reader got everything below */
     int64_t commit_tried[PARTS], commit_acked[PARTS]; /* of the group, -1: none */
+    int64_t walked[PARTS];                            /* the last check got everything below */
     int64_t stable[PARTS];                            /* the last stable offset at the last check */
     bool offsets_may_go;                              /* a deletion was begun, and did not come about */
     int64_t start_told[PARTS], start_tried[PARTS];    /* where the log begins: somebody was told; asked for */
