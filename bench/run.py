@@ -10,6 +10,8 @@
   start     exec of the server to the first record produced and consumed; memory of the idle server
   launch    penstock run on a topic of two messages, Python's imports included
   latency   produce to acknowledged and consumed, beside a bare 4 KiB overwrite + fdatasync, by turns
+  recovery  exec of the server to ready, on what a killed one left (10 GiB; 1,000 and 10,000 partitions), killed and started
+            once more, stopped and started once more; its memory and descriptors (not in the default: it writes 20 GiB)
 """
 import argparse
 import contextlib
@@ -19,6 +21,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -216,6 +219,36 @@ def latency(n):
     return json.loads(out)
 
 
+RECOVERY = {"10 GiB in 4 partitions": (2, 2, 10240), "1,000 partitions, 100 MiB": (10, 100, 100),
+            "10,000 partitions, 100 MiB": (10, 1000, 100)}
+
+
+def recovery():
+    """Each directory is made anew (bench/logfill.c ends by SIGKILL). Then: start, kill, start, stop, start, kill."""
+    rows = {}
+    for name, (topics, partitions, mib) in RECOVERY.items():
+        data = BUILD / "data-recovery"
+        shutil.rmtree(data, ignore_errors=True)
+        filled = subprocess.run([BUILD / "logfill", data, str(topics), str(partitions), str(mib)], check=False)
+        assert filled.returncode == -signal.SIGKILL, filled
+        row = rows[name] = {}
+        for key, end in (("filled_ms", signal.SIGKILL), ("killed_ms", signal.SIGTERM), ("stopped_ms", signal.SIGKILL)):
+            server = Server(data)
+            began = time.monotonic()
+            server.__enter__()
+            row[key] = (time.monotonic() - began) * 1e3
+            time.sleep(2)
+            row["idle_bytes"] = server.memory("VmRSS")
+            row["descriptors"] = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+            server.process.send_signal(end)
+            began = time.monotonic()
+            server.process.wait(600)
+            row["stop_ms"] = (time.monotonic() - began) * 1e3 if end == signal.SIGTERM else row.get("stop_ms")
+        shutil.rmtree(data, ignore_errors=True)
+        print(f"  recovery, {name}: {row}", file=sys.stderr)
+    return rows
+
+
 def machine():
     with open("/proc/cpuinfo") as f:
         model = next((ln.split(":", 1)[1].strip() for ln in f if ln.startswith("model name")), os.uname().machine)
@@ -243,6 +276,10 @@ def table(r, n, runs):
         s = r["start"]
         yield f"| start to the first record produced and consumed | {s['first_record_ms']:.0f} ms (ready after {s['ready_ms']:.0f} ms) | ≤ 100 ms |"
         yield f"| idle memory, CPU | {s['idle_bytes'] / 2**20:.1f} MiB, {s['idle_cpu'] * 100:.1f} % | < 30 MiB |"
+    for name, s in r.get("recovery", {}).items():
+        yield (f"| ready after a kill, {name} | {s['filled_ms']:.0f} ms with a full journal, {s['killed_ms']:.0f} ms when idle, "
+               f"{s['stopped_ms']:.0f} ms after a clean stop; idle {s['idle_bytes'] / 2**20:.0f} MiB, {s['descriptors']} descriptors | "
+               f"{'≤ 2 s' if 'GiB' in name else '≤ 50 ms' if name.startswith('1,000 ') else '< 100 MiB'} |")
     if "launch" in r:
         yield f"| `penstock run` on a topic of two messages | {r['launch']['seconds']:.2f} s | < 2 s |"
     if "latency" in r:
@@ -257,14 +294,15 @@ def main():
     ap.add_argument("--runs", type=int, default=3)
     ap.add_argument("--readme", action="store_true", help="put the table into README.md")
     ap.add_argument("--only", default="start,launch,latency,q1,q2,q3,cores",
-                    help="start, launch, latency, q1 or q1:KIND, q2, q3, cores")
+                    help="start, launch, latency, recovery, q1 or q1:KIND, q2, q3, cores")
     a = ap.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     parts = a.only.split(",")
     kinds = [p.split(":")[1] for p in parts if p.startswith("q1:")] or (KINDS if "q1" in parts else [])
     queries = [("q1", kind) for kind in kinds] + [(q, "plain") for q in ("q2", "q3") if q in parts]
     r = {}
-    for name, fn in (("start", start), ("launch", launch), ("latency", lambda: latency(3000))):
+    for name, fn in (("start", start), ("launch", launch), ("latency", lambda: latency(3000)),
+                     ("recovery", recovery)):
         if name in parts:
             r[name] = fn()
             print(f"  {name}: {r[name]}", file=sys.stderr)

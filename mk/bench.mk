@@ -2,7 +2,7 @@
 N ?= 10000000
 RUNS ?= 3
 ONLY ?= start,launch,latency,q1,q2,q3,cores
-BENCH_BIN := build/bench/gen build/bench/latency $(foreach q,1 2 3,build/bench/yardstick-q$(q))
+BENCH_BIN := build/bench/logfill build/bench/gen build/bench/latency $(foreach q,1 2 3,build/bench/yardstick-q$(q))
 build/bench/yardstick-q%: bench/yardstick.c bench/yardstick.h | build/.deps-test
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE -O3 -march=native -DQ=$* -Wall -Wextra -Werror -o $@ $<

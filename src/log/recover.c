@@ -282,18 +282,34 @@ static enum err recover_partitions(struct log *l, const struct recovery_points *
     return e;
 }
 
-static void raise_all(struct log *l)
+/* The frames are appended: what of the files' ends they did not write again was acknowledged to nobody. */
+static enum err finish_partition(struct log_partition *p, struct fault *f)
+{
+    struct segment *s = p->segments.n ? partition_active(p) : NULL;
+    enum err e = ERR_OK;
+    if (p->log_start > p->log_end && !p->failed)
+        partition_offline(p, "it ends below its start");
+    if (s && !p->failed && s->reserved > s->size) {
+        e = segment_truncate(s, s->size, f);
+        s->reserved = s->size;
+    }
+    p->high_watermark = p->log_end;
+    producers_settle(&p->producers, p->log_end);
+    return e;
+}
+
+static enum err finish_partitions(struct log *l, struct fault *f)
 {
     struct log_partition **all;
     size_t n = log_all_partitions(l, &all);
+    enum err e = ERR_OK;
     for (size_t i = 0; i < n; i++) {
-        if (all[i]->log_start > all[i]->log_end && !all[i]->failed)
-            partition_offline(all[i], "it ends below its start");
-        all[i]->high_watermark = all[i]->log_end;
-        producers_settle(&all[i]->producers, all[i]->log_end);
+        if (!e)
+            e = finish_partition(all[i], f);
         log_partition_release(all[i]);
     }
     free(all);
+    return e;
 }
 
 enum err recover(struct log *l, struct fault *f)
@@ -315,7 +331,8 @@ enum err recover(struct log *l, struct fault *f)
         e = replay_all(&r, &points, true, f);
     if (!e && r.frames)
         os_log(OS_INFO, "log", "recovered %" PRIu64 " journal frames%s", r.frames, damaged ? ", with damage" : "");
-    raise_all(l);
+    if (!e)
+        e = finish_partitions(l, f);
     bool deferred = !clean && !damaged && points.found;
     if (!e && !clean)
         e = sync_read(&r, &points, f);

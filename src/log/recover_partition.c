@@ -301,9 +301,8 @@ static enum err open_active(struct log_partition *p, int64_t recovery_point, int
         partition_offline(p, "its last segment is not what a clean stop left");
         return ERR_OK;
     }
-    if ((e = segment_truncate(s, c.position, f)))
-        return e;
-    s->size = s->reserved = c.position;
+    s->reserved = s->size; /* mostly the same bytes are written there again; what is left over is cut when they are */
+    s->size = c.position;
     s->dirty = true;
     return ERR_OK;
 }
