@@ -34,16 +34,6 @@ bool str_ends(struct str s, struct str suffix)
     return s.n >= suffix.n && str_eq(str_sub(s, s.n - suffix.n, suffix.n), suffix);
 }
 
-ptrdiff_t str_find(struct str s, struct str needle, size_t from)
-{
-    if (from > s.n)
-        return -1;
-    if (needle.n == 0)
-        return (ptrdiff_t)from;
-    const char *hit = memmem(s.p + from, s.n - from, needle.p, needle.n);
-    return hit ? hit - s.p : -1;
-}
-
 struct str str_sub(struct str s, size_t from, size_t n)
 {
     if (from > s.n)

@@ -48,6 +48,13 @@ bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
 /* Index of the first occurrence at or after `from`, or -1. */
 ptrdiff_t str_find(struct str s, struct str needle, size_t from);
+/* The ways that str_find has to do it (fn NULL: not on this machine): the first occurrence of m bytes, 1 <= m <= n, or NULL. */
+typedef const char *str_find_fn(const char *p, size_t n, const char *word, size_t m);
+struct str_find_twin {
+    const char *name;
+    str_find_fn *fn;
+};
+bool str_find_twin(size_t i, struct str_find_twin *out);
 struct str str_sub(struct str s, size_t from, size_t n); /* clamped to s */
 struct str str_trim(struct str s);                       /* ASCII spaces and controls, both ends */
 /* Decimal int64 of the whole string, sign allowed; false on any other character, overflow or emptiness. */

@@ -184,16 +184,10 @@ static size_t varint_put(unsigned char *p, int64_t v)
     return n;
 }
 
-static size_t varint_size(int64_t v)
+static inline size_t varint_size(int64_t v)
 {
-    unsigned char scratch[10];
-    return varint_put(scratch, v);
-}
-
-static void put_varint(struct buf *b, int64_t v)
-{
-    unsigned char scratch[10];
-    buf_put(b, scratch, varint_put(scratch, v));
+    uint64_t z = (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+    return (size_t)(70 - __builtin_clzll(z | 1)) / 7;
 }
 
 static size_t bytes_size(struct str s)
@@ -201,11 +195,12 @@ static size_t bytes_size(struct str s)
     return varint_size(s.p ? (int64_t)s.n : -1) + (s.p ? s.n : 0);
 }
 
-static void put_bytes(struct buf *b, struct str s)
+static size_t bytes_put(unsigned char *p, struct str s)
 {
-    put_varint(b, s.p ? (int64_t)s.n : -1);
-    if (s.p)
-        buf_str(b, s);
+    size_t n = varint_put(p, s.p ? (int64_t)s.n : -1);
+    if (s.n && s.p)
+        memcpy(p + n, s.p, s.n);
+    return n + (s.p ? s.n : 0);
 }
 
 void batch_begin(struct batch_writer *w, struct buf *out, int64_t timestamp_ms, int compression)
@@ -231,15 +226,19 @@ void batch_record(struct batch_writer *w, int64_t timestamp_ms, struct str key, 
         1 + varint_size(delta) + varint_size(w->count) + bytes_size(key) + bytes_size(value) + varint_size(nheaders);
     for (int i = 0; i < 2 * nheaders; i++)
         size += bytes_size(headers[i]);
-    put_varint(w->out, (int64_t)size);
-    buf_u8(w->out, 0);
-    put_varint(w->out, delta);
-    put_varint(w->out, w->count);
-    put_bytes(w->out, key);
-    put_bytes(w->out, value);
-    put_varint(w->out, nheaders);
-    for (int i = 0; i < 2 * nheaders; i++)
-        put_bytes(w->out, headers[i]);
+    if (buf_reserve(w->out, varint_size((int64_t)size) + size)) { /* room is asked for once: the rest is copying */
+        unsigned char *p = (unsigned char *)w->out->p + w->out->n, *from = p;
+        p += varint_put(p, (int64_t)size);
+        *p++ = 0;
+        p += varint_put(p, delta);
+        p += varint_put(p, w->count);
+        p += bytes_put(p, key);
+        p += bytes_put(p, value);
+        p += varint_put(p, nheaders);
+        for (int i = 0; i < 2 * nheaders; i++)
+            p += bytes_put(p, headers[i]);
+        w->out->n += (size_t)(p - from);
+    }
     w->count++;
     w->max_ts = w->count == 1 || timestamp_ms > w->max_ts ? timestamp_ms : w->max_ts;
 }

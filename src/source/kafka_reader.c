@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SLICE_BYTES = 256 << 10, BATCH_BYTES_MAX = 256 << 20 };
+enum { SLICE_BYTES = 256 << 10, SLICE_MOST = 1 << 20, SLICE_SLACK = 4 << 10, BATCH_BYTES_MAX = 256 << 20 };
 enum { ATTRIBUTE_CODEC = 7, ATTRIBUTE_LOG_TIME = 8 };
 
 struct reader {
@@ -32,7 +32,8 @@ struct reader {
     size_t naborted, begun;
     VEC(int64_t) voided; /* producers whose batches are void until their abort marker */
     struct log_slice *slice;
-    struct str rest; /* of the slice: batches not begun */
+    size_t slice_bytes; /* to ask for: as the last one, so that large batches are not read twice */
+    struct str rest;    /* of the slice: batches not begun */
     /* the batch being read */
     const char *p, *end;
     int32_t left;
@@ -166,13 +167,15 @@ static bool is_void(struct reader *r, const struct batch *b)
 static enum err next_slice(struct reader *r, struct fault *f)
 {
     slice_done(r);
-    enum log_status status = log_read(r->partition, r->next, SLICE_BYTES, true,
+    enum log_status status = log_read(r->partition, r->next, r->slice_bytes, true,
                                       r->source->options.read_committed ? LOG_READ_COMMITTED : 0, &r->slice);
     if (status == LOG_CORRUPT_MESSAGE)
         return corrupt(r, "a record batch is damaged", f);
     if (status || !r->slice)
         return lost(r, status == LOG_UNKNOWN_TOPIC ? ERR_KAFKA_LOSS_DELETED : ERR_KAFKA_LOSS_RANGE, f);
     r->rest = log_slice_bytes(r->slice);
+    size_t like_this = r->rest.n + SLICE_SLACK;
+    r->slice_bytes = like_this < SLICE_BYTES ? SLICE_BYTES : like_this < SLICE_MOST ? like_this : SLICE_MOST;
     return ERR_OK;
 }
 
@@ -385,6 +388,7 @@ enum err kafka_log_reader(struct kafka_source *s, const struct kafka_range *rang
     struct reader *r = op_new(sizeof *r, &READER, s->base.scan, env, NULL);
     (void)f;
     r->source = s;
+    r->slice_bytes = SLICE_BYTES;
     r->own = arena_new(0);
     r->ranges = ARENA_ARRAY(r->own, n + 1, struct kafka_range);
     r->nranges = n;
