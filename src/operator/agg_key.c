@@ -60,9 +60,14 @@ static const uint64_t *words_of(const struct column *c, uint32_t n, struct arena
     return out;
 }
 
+static bool has_nulls(const struct column *c, uint32_t n)
+{
+    return c->valid && memchr(c->valid, 0, n);
+}
+
 static void mark_nulls(const struct column *c, uint32_t n, uint8_t **odd, struct arena *a)
 {
-    if (!c->valid || !memchr(c->valid, 0, n))
+    if (!has_nulls(c, n))
         return;
     if (!*odd)
         *odd = ARENA_ARRAY(a, n, uint8_t);
