@@ -1,5 +1,7 @@
 #include "base/buf.h"
 
+#include "base/memory.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,13 @@ bool buf_reserve(struct buf *b, size_t more)
     b->p = p;
     b->cap = cap;
     return true;
+}
+
+struct str buf_whole(const struct buf *b, const char *what)
+{
+    if (b->bad)
+        memory_out(what);
+    return buf_view(b);
 }
 
 void buf_put(struct buf *b, const void *p, size_t n)

@@ -41,6 +41,9 @@ static inline struct str buf_view(const struct buf *b)
 {
     return str_make(b->p, b->n);
 }
+/* The bytes of a buffer that is whole; memory_out for `what` when it is bad. For what is bounded and must not be cut short: it
+ * is written down, or compared with what was. */
+struct str buf_whole(const struct buf *b, const char *what);
 /* The bytes (malloc'ed, to be freed by the caller), leaving the buffer empty. NULL when bad. */
 char *buf_take(struct buf *b, size_t *n);
 /* Append s as the inside of a JSON string (RFC 8259): quotes, backslashes and controls escaped, no quotes around. */

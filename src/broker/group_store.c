@@ -95,7 +95,8 @@ static void put_record(struct store_write *w, int16_t key_version, const struct 
         buf_u16be(&v, VALUE_VERSION);
         kafka_encode(value_shape, VALUE_VERSION, false, value, &v, NULL);
     }
-    batch_record(w->batch, os_now_ms(), buf_view(&k), value ? buf_view(&v) : (struct str){NULL, 0}, NULL, 0);
+    batch_record(w->batch, os_now_ms(), buf_whole(&k, "a group's record"),
+                 value ? buf_whole(&v, "a group's record") : (struct str){NULL, 0}, NULL, 0);
     buf_free(&k);
     buf_free(&v);
 }

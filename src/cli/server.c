@@ -300,11 +300,13 @@ void server_stop(struct server *s)
     if (s->connect)
         connect_stop(s->connect);
     if (s->queries)
-        query_manager_free(s->queries);
+        query_manager_stop(s->queries);
     for (int i = 0; i < s->nloops; i++)
         loop_stop(s->loops[i]);
     if (s->connect)
         connect_free(s->connect);
+    if (s->queries) /* a connection that closed may have asked for them until now */
+        query_manager_free(s->queries);
     if (s->broker)
         broker_stop(s->broker);
     if (s->kafka)

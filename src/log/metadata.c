@@ -36,6 +36,8 @@ void meta_seal(struct buf *b, size_t at, uint64_t seq)
 /* A failed write is undone; a failed sync ends the process. */
 enum err meta_append(struct log *l, struct buf *b, struct fault *f)
 {
+    if (b->bad && b->n < LIMIT_CATALOGUE_CHANGE_BYTES)
+        return FAULT(f, ERR_NOMEM, {"what", "a change of the catalogue"});
     if (b->bad || b->n > LIMIT_CATALOGUE_CHANGE_BYTES)
         return LIMIT_FAULT(f, CATALOGUE_CHANGE_BYTES);
     if (l->meta_size + b->n > LIMIT_CATALOGUE_BYTES) /* or it could not be read again */

@@ -83,6 +83,13 @@ static enum err open_segments(struct log_partition *p, struct listing *list, int
         }
         if ((e = segment_open(&s, &p->log->files, p->dir, list->base.p[i], false, f)))
             break;
+        if (!s->size && p->segments.n && i + 1 < list->base.n) { /* a roll that failed; the partition went on without it */
+            os_log(OS_WARN, "log", "%s.log is empty and goes", s->path);
+            segment_free(s);
+            e = segment_unlink_at(p->dir, list->base.p[i], f);
+            p->dir_dirty = true;
+            continue;
+        }
         p->dir_dirty = p->dir_dirty || (list->aborted.n && !clean); /* a killed process may have made one just now */
         for (size_t k = 0; k < list->aborted.n; k++)
             s->has_aborted = s->has_aborted || list->aborted.p[k] == s->base_offset;

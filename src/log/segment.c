@@ -53,6 +53,9 @@ enum err segment_open(struct segment **out, struct files *files, const char *dir
         e = fresh_indexes(s, f);
     s->size = st.size;
     if (e) {
+        file_name(s, ".log", path);
+        if (create && s->file && os_unlink(path, NULL)) /* a start would take it for a closed segment */
+            os_log(OS_WARN, "log", "%s stays behind", path);
         segment_free(s);
         return e;
     }

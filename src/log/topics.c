@@ -543,7 +543,7 @@ static enum err grow_locked(struct log *l, struct str name, int32_t partitions, 
         return e;
     struct buf b = {0};
     buf_u32le(&b, (uint32_t)partitions);
-    e = change_locked(l, name, REC_GROW, buf_view(&b), f);
+    e = change_locked(l, name, REC_GROW, buf_whole(&b, "a change of the catalogue"), f);
     buf_free(&b);
     return e;
 }
@@ -569,7 +569,7 @@ enum err log_topic_configure(struct log *l, struct str name, const struct log_co
         put_str(&b, configs[i].value);
     }
     os_mutex_lock(l->meta_lock);
-    e = change_locked(l, name, REC_CONFIG, buf_view(&b), f);
+    e = change_locked(l, name, REC_CONFIG, buf_whole(&b, "a change of the catalogue"), f);
     os_mutex_unlock(l->meta_lock);
     buf_free(&b);
     if (!e)

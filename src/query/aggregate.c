@@ -221,7 +221,7 @@ static void remember(const struct stateful *s, struct shard *shard, const struct
 {
     buf_clear(&shard->saved);
     agg_table_save(shard->table, g, &shard->saved);
-    state_change_put(&shard->changes, s->number, g->key, buf_view(&shard->saved));
+    state_change_put(&shard->changes, s->number, g->key, buf_whole(&shard->saved, "a group's state"));
 }
 
 /* What this batch touched, without what came too late. */

@@ -130,16 +130,30 @@ void query_stop(struct query *q)
     wait_for_end(q);
 }
 
+/* Connections may still ask for them while they stop: the table keeps its references. */
+void query_manager_stop(struct query_manager *m)
+{
+    VEC(struct query *) all = {0};
+    os_mutex_lock(m->lock);
+    for (size_t i = 0; i < m->queries.n; i++)
+        vec_push(&all, retain(m->queries.p[i]));
+    os_mutex_unlock(m->lock);
+    for (size_t i = 0; i < all.n; i++)
+        ask_to_stop(all.p[i]);
+    for (size_t i = 0; i < all.n; i++) {
+        wait_for_end(all.p[i]);
+        query_release(all.p[i]);
+    }
+    vec_free(&all);
+}
+
 void query_manager_free(struct query_manager *m)
 {
     if (!m)
         return;
+    query_manager_stop(m);
     for (size_t i = 0; i < m->queries.n; i++)
-        ask_to_stop(m->queries.p[i]);
-    for (size_t i = 0; i < m->queries.n; i++) {
-        wait_for_end(m->queries.p[i]);
         query_release(m->queries.p[i]);
-    }
     vec_free(&m->queries);
     struct map_slot *slot;
     for (size_t i = 0; (slot = map_next(&m->reset, &i));)
@@ -281,7 +295,8 @@ static enum err open_checkpoint(struct query *q, struct fault *f)
     struct buf lines = {0};
     signature(q->plan->root, &lines);
     plan_state_signature(q->plan, &lines);
-    enum err e = checkpoint_open(&q->checkpoint, q->checkpoint_dir.p, buf_view(&lines), &q->info, f);
+    enum err e =
+        checkpoint_open(&q->checkpoint, q->checkpoint_dir.p, buf_whole(&lines, "a query's signature"), &q->info, f);
     buf_free(&lines);
     if (e)
         return e;

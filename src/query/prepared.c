@@ -85,8 +85,8 @@ static enum err prepare(struct query *q, const struct checkpoint_output *output,
     batch_commit_text(q->watermark_ms, &commit);
     if (!q->is_plan_durable)
         batch_plan_text(&q->current, q->nsources, &plan);
-    enum err e =
-        checkpoint_prepare(q->checkpoint, q->current.batch, buf_view(&plan), buf_view(&commit), output, changes, n, f);
+    enum err e = checkpoint_prepare(q->checkpoint, q->current.batch, buf_whole(&plan, "a batch's plan"),
+                                    buf_whole(&commit, "a batch's commit"), output, changes, n, f);
     q->is_plan_durable |= !e;
     q->took.wal_commit += os_mono_ns() - start_ns;
     free(changes);
@@ -123,7 +123,7 @@ void prepared_failed(struct query *q)
     if (q->is_plan_durable)
         return;
     batch_plan_text(&q->current, q->nsources, &plan);
-    if (checkpoint_plan(q->checkpoint, q->current.batch, buf_view(&plan), &f))
+    if (checkpoint_plan(q->checkpoint, q->current.batch, buf_whole(&plan, "a batch's plan"), &f))
         os_log(OS_WARN, "query", "%s: the plan of batch %" PRId64 " is not kept: %s", q->ids.id, q->current.batch,
                fault_message(&f));
     buf_free(&plan);

@@ -21,7 +21,9 @@ struct query_manager;
 /* threads: how many work on one batch (0: one per core); they are shared by all queries. */
 CHECK enum err query_manager_new(const struct source_env *env, int threads, struct query_manager **out,
                                  struct fault *f);
-void query_manager_free(struct query_manager *m); /* stops all: planned batches end, checkpoints are written exactly */
+/* Stop all queries: planned batches end, checkpoints are written exactly. What is asked of them goes on being answered. */
+void query_manager_stop(struct query_manager *m);
+void query_manager_free(struct query_manager *m); /* stops them, too; by now nobody asks any more */
 
 enum trigger_kind { TRIGGER_DEFAULT, TRIGGER_PROCESSING_TIME, TRIGGER_ONCE, TRIGGER_AVAILABLE_NOW };
 struct query_options {

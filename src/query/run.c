@@ -74,7 +74,7 @@ static void set_end(struct query_source *s, struct str end)
 {
     buf_clear(&s->end_text);
     buf_str(&s->end_text, end);
-    s->end = buf_view(&s->end_text);
+    s->end = buf_whole(&s->end_text, "a source's offsets");
 }
 
 static enum err initial_offsets(struct query *q, struct fault *f)
@@ -88,7 +88,7 @@ static enum err initial_offsets(struct query *q, struct fault *f)
         } else if (!(e = source_initial(s->source, os_now_ms(), q->arena, &at, f))) {
             struct buf b = {0};
             source_start_text(s->source, at, &b);
-            checkpoint_fact_set(q->checkpoint, (uint32_t)i, buf_view(&b));
+            checkpoint_fact_set(q->checkpoint, (uint32_t)i, buf_whole(&b, "a source's first offsets"));
             buf_free(&b);
         }
         set_end(s, at);
@@ -299,7 +299,8 @@ static enum err commit(struct query *q, struct batch_plan *next, bool *planned, 
     int64_t start_ns = os_mono_ns();
     if (!e) {
         size_t n = stateful_changes(q, changes);
-        e = checkpoint_commit(q->checkpoint, batch, buf_view(&text), buf_view(&ahead), changes, n, f);
+        e = checkpoint_commit(q->checkpoint, batch, buf_whole(&text, "a batch's commit"),
+                              buf_whole(&ahead, "a batch's plan"), changes, n, f);
     }
     if (!e)
         e = stateful_committed(q, f);
@@ -397,7 +398,7 @@ static enum err make_plan_durable(struct query *q, const struct batch_plan *next
     struct buf text = {0};
     int64_t start_ns = os_mono_ns();
     batch_plan_text(next, q->nsources, &text);
-    enum err e = checkpoint_plan(q->checkpoint, next->batch, buf_view(&text), f);
+    enum err e = checkpoint_plan(q->checkpoint, next->batch, buf_whole(&text, "a batch's plan"), f);
     buf_free(&text);
     q->took.wal_commit = os_mono_ns() - start_ns;
     return e;

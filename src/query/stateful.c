@@ -119,9 +119,9 @@ size_t stateful_changes(struct query *q, struct str *texts)
     size_t n = 0;
     for (struct stateful *s = q->stateful; s; s = s->next) {
         if (s->store)
-            texts[n++] = buf_view(state_changes(s->store));
+            texts[n++] = buf_whole(state_changes(s->store), "the state's changes");
         for (uint32_t i = 0; i < s->nshards; i++)
-            texts[n++] = buf_view(&s->shards[i].changes);
+            texts[n++] = buf_whole(&s->shards[i].changes, "the state's changes");
     }
     return n;
 }
@@ -161,7 +161,7 @@ static bool fill_one(struct fill *fill, struct buf *chunk)
             continue;
         buf_clear(&shard->saved);
         agg_table_save(shard->table, g, &shard->saved);
-        state_change_put(chunk, s->number, g->key, buf_view(&shard->saved));
+        state_change_put(chunk, s->number, g->key, buf_whole(&shard->saved, "a group's state"));
         return true;
     }
     return false;

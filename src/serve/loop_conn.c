@@ -165,16 +165,17 @@ void conn_write(struct conn *c, const void *p, size_t n)
     struct segment *s = c->out_n > c->out_first ? &c->out[c->out_n - 1] : NULL;
     size_t cost = 0;
 
-    if (c->gone || c->lingering || n == 0)
+    if (c->gone || c->broken || c->lingering || n == 0)
         return;
     if (!s || s->room < n) {
         size_t cap = n > CHUNK_BYTES ? n : CHUNK_BYTES;
 
         s = new_segment(c);
         s->owned = malloc(cap);
-        if (!s->owned) {
+        if (!s->owned) { /* the peer's stream would have a hole; but the protocol is still at work on this connection */
             c->out_n--;
-            conn_abort(c); /* the peer's stream would have a hole */
+            c->broken = true;
+            mark_dirty(c);
             return;
         }
         s->p = s->owned;
@@ -250,7 +251,7 @@ void conn_flush(struct conn *c)
     c->dirty = false;
     if (c->gone || c->lingering)
         return;
-    if (!conn_write_out(c)) {
+    if (c->broken || !conn_write_out(c)) {
         conn_destroy(c);
         return;
     }
@@ -277,7 +278,7 @@ void conn_flush(struct conn *c)
 /* -- input -- */
 static bool may_feed(const struct conn *c)
 {
-    return !c->gone && !c->closing && !c->paused && !c->choked;
+    return !c->gone && !c->broken && !c->closing && !c->paused && !c->choked;
 }
 
 /* Offer [p, p+n) until the protocol wants no more; returns what it used. */

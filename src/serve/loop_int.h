@@ -63,7 +63,7 @@ struct conn {
     unsigned want;
     int64_t last_ms, in_since_ms,
         sent_ms; /* in_since: when the request that is on its way began; sent: when the peer took bytes */
-    bool starved, waiting, paused, choked, closing, lingering, gone, eof, dirty, held_output, feeding;
+    bool starved, waiting, paused, choked, closing, lingering, gone, eof, dirty, held_output, feeding, broken;
 };
 
 struct listener {

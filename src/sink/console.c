@@ -100,7 +100,7 @@ static enum err commit(struct sink *base, struct fault *f)
         return FAULT(f, ERR_NOMEM, {"what", "the console's text"});
     }
     if (base->env.console)
-        base->env.console(base->env.arg, buf_view(&text));
+        base->env.console(base->env.arg, buf_whole(&text, "the console's text"));
     buf_free(&text);
     return ERR_OK;
 }

@@ -245,7 +245,7 @@ struct str source_identity(struct source *base, struct arena *a)
         os_uuid_text(s->known.p[i].id, id);
         buf_fmt(&b, "%s %.*s\n", id, STR_ARG(s->known.p[i].name));
     }
-    struct str text = arena_str(a, buf_view(&b));
+    struct str text = arena_str(a, buf_whole(&b, "offsets"));
     buf_free(&b);
     return text;
 }
@@ -648,7 +648,7 @@ static struct str description(struct source *base, struct arena *a)
             buf_fmt(&b, "%s%.*s-%d", i ? ", " : "", STR_ARG(o->assigned.p[i].topic), o->assigned.p[i].partition);
         buf_z(&b, "]]");
     }
-    struct str text = arena_str(a, buf_view(&b));
+    struct str text = arena_str(a, buf_whole(&b, "offsets"));
     buf_free(&b);
     return text;
 }

@@ -108,7 +108,7 @@ struct str offsets_text(const struct offsets *o, struct arena *a)
         buf_fmt(&b, "%s\"%d\":%" PRId64, fresh ? "" : ",", o->p[i].partition, o->p[i].at);
     }
     buf_z(&b, o->n ? "}}" : "}");
-    struct str text = arena_str(a, buf_view(&b));
+    struct str text = arena_str(a, buf_whole(&b, "offsets"));
     buf_free(&b);
     return text;
 }

@@ -49,7 +49,8 @@ enum err checkpoint_plan(struct checkpoint *c, int64_t batch, struct str plan, s
     struct buf front = {0};
     buf_u64le(&front, (uint64_t)batch);
     facts_write(c, false, &front);
-    enum err e = append(c, FRAME_PLAN, (struct str[]){buf_view(&front), plan}, 2, "checkpoint.plan", f);
+    enum err e =
+        append(c, FRAME_PLAN, (struct str[]){buf_whole(&front, "a plan's frame"), plan}, 2, "checkpoint.plan", f);
     buf_free(&front);
     if (!e)
         step_plan(c, batch, plan);
@@ -171,7 +172,7 @@ static enum err append_fate(struct checkpoint *c, int64_t batch, bool committed,
     struct buf front = {0};
     buf_u64le(&front, (uint64_t)batch);
     buf_u8(&front, committed);
-    enum err e = append(c, FRAME_FATE, (struct str[]){buf_view(&front)}, 1, "checkpoint.decide", f);
+    enum err e = append(c, FRAME_FATE, (struct str[]){buf_whole(&front, "a batch's fate")}, 1, "checkpoint.decide", f);
     buf_free(&front);
     return e;
 }

@@ -5,6 +5,7 @@ void set_text(struct buf *b, struct str s)
 {
     buf_clear(b);
     buf_str(b, s);
+    (void)buf_whole(b, "a checkpoint's text");
 }
 
 /* -- facts: number u32, n u32, bytes; preceded by their count ------------------------------------------------------- */

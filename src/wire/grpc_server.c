@@ -1,9 +1,11 @@
 #include "wire/grpc_int.h"
 
 #include "base/budget.h"
+#include "base/memory.h"
 
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
     WINDOW_STREAM = 1 << 20,
@@ -415,6 +417,37 @@ static int on_close(nghttp2_session *session, int32_t stream, uint32_t error, vo
 }
 
 /* -- the connection ----------------------------------------------------------------------------------------------- */
+
+/*
+ * nghttp2 leaves a session in pieces when an allocation fails in the middle of a frame: it crashes later, with another call's
+ * bytes. What it asks for is bounded (header lists, streams), so that it gets it, or the process stops by name.
+ */
+static void *h2_malloc(size_t n, void *arg)
+{
+    (void)arg;
+    return memory_must(malloc(n ? n : 1), "HTTP/2");
+}
+
+static void *h2_calloc(size_t n, size_t size, void *arg)
+{
+    (void)arg;
+    return memory_must(calloc(n ? n : 1, size ? size : 1), "HTTP/2");
+}
+
+static void *h2_realloc(void *p, size_t n, void *arg)
+{
+    (void)arg;
+    return memory_must(realloc(p, n ? n : 1), "HTTP/2");
+}
+
+static void h2_free(void *p, void *arg)
+{
+    (void)arg;
+    free(p);
+}
+
+static nghttp2_mem h2_memory = {NULL, h2_malloc, h2_free, h2_calloc, h2_realloc};
+
 static void make_session(struct grpc_conn *c)
 {
     nghttp2_session_callbacks *cb = NULL;
@@ -429,7 +462,7 @@ static void make_session(struct grpc_conn *c)
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
     nghttp2_option_set_max_outbound_ack(option, 1000);
     nghttp2_option_set_no_closed_streams(option, 1);
-    if (nghttp2_session_server_new2(&c->session, cb, c, option)) {
+    if (nghttp2_session_server_new3(&c->session, cb, c, option, &h2_memory)) {
         c->session = NULL;
         goto out;
     }
@@ -534,7 +567,8 @@ bool grpc_flush(struct grpc_conn *c)
     while (more) {
         const uint8_t *p;
         ssize_t n = 0;
-        while (c->room(c->io) > 0 && (n = nghttp2_session_mem_send(c->session, &p)) > 0)
+        /* once something failed, in a callback too, nghttp2's session is not to be touched any more */
+        while (!c->broken && c->room(c->io) > 0 && (n = nghttp2_session_mem_send(c->session, &p)) > 0)
             c->write(c->io, p, (size_t)n);
         if (n < 0)
             c->broken = true;

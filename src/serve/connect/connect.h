@@ -38,10 +38,10 @@ struct connect_options {
 CHECK enum err connect_start(struct connect_server **out, const struct connect_options *o, struct fault *f);
 CHECK enum err connect_listen(struct connect_server *s, struct loop **loops, int n, const char *host, uint16_t *port,
                               struct fault *f);
-/* Cancel what runs and wait for the workers. After loop_unlisten_all, before query_manager_free and loop_stop; connections
+/* Cancel what runs and wait for the workers. After loop_unlisten_all, before query_manager_stop and loop_stop; connections
  * that are still open get UNAVAILABLE for new calls. */
 void connect_stop(struct connect_server *s);
-/* After loop_stop: the last connection is gone. */
+/* After loop_stop: the last connection is gone. Before query_manager_free. */
 void connect_free(struct connect_server *s);
 
 /* Console text of a session that set the conf penstock.console=client: append what there is from byte `from` on (or from the

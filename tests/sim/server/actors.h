@@ -11,8 +11,8 @@
 enum phase { WORK, DRAIN, QUIT }; /* DRAIN: nothing new is begun, everything is brought to its end */
 struct run {
     enum phase phase;
-    bool disk_fails,
-        memory_fails;   /* faults of these kinds were possible in this process: errors of the server are answers */
+    /* Faults of these kinds are possible in this process: errors of the server are answers then. */
+    bool clock_jumps, disk_fails, memory_fails;
     int members_stable; /* consumers that hold an assignment of the newest generation */
     int32_t generation;
 };
@@ -38,11 +38,12 @@ void actor_pause(int64_t most_ms);
 
 /* Fetch from `from`, check what comes, return where to go on. */
 int64_t reader_fetch(struct client *c, struct w_topic *t, int part, int64_t from, int32_t wait_ms);
+/* The same as a consumer with read_committed sees it, of anybody's records (`once`: in a transaction); *end: the last stable offset, -1: no answer. */
+int64_t reader_committed(struct client *c, struct w_topic *t, int part, int64_t from,
+                         void (*fn)(const struct record *, int part, bool once), int64_t *end);
 /* What OffsetFetch says of the group's offset; false: it said nothing. */
 bool member_offset(struct client *c, struct w_topic *t, int part, int64_t *offset);
 bool member_caught_up(void); /* committed is what is there */
-/* Create the topic if it is not there; wait until it is. False: no answer. */
-bool admin_create(struct client *c, const char *name, int parts);
 
 /* The queries, seen from outside: what stands in their output topics. True: it is all that stands in "s". */
 bool spark_caught_up(struct client *c);

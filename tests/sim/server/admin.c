@@ -119,7 +119,7 @@ static void decide(struct client *c, struct w_topic *t)
         delete (c, t);
 }
 
-bool admin_create(struct client *c, const char *name, int parts)
+static bool admin_create(struct client *c, const char *name, int parts)
 {
     struct w_topic *t = world_topic(name);
     if (!t)
@@ -143,6 +143,20 @@ static void look(struct client *c, const char *name)
         world_wrong("topic %s: metadata says it is %s", name, there ? "there" : "not there");
 }
 
+/* Those that are never deleted. */
+static const struct {
+    const char *name;
+    int parts;
+} LASTING[] = {{"s", W_PARTS}, {"q0", W_PARTS}, {"q1", 1}};
+
+static int lacking(void)
+{
+    for (int i = 0; i < (int)(sizeof LASTING / sizeof *LASTING); i++)
+        if (!world_topic(LASTING[i].name))
+            return i;
+    return -1;
+}
+
 void admin_run(void *arg)
 {
     static const char *const NAMES[] = {"t0", "t1", "t2"};
@@ -152,8 +166,8 @@ void admin_run(void *arg)
         const char *name = NAMES[sim_random(3)];
         if (t)
             decide(&me->client, t);
-        else if (!world_topic("s"))
-            (void)admin_create(&me->client, "s", W_PARTS); /* the one that stays */
+        else if (lacking() >= 0)
+            (void)admin_create(&me->client, LASTING[lacking()].name, LASTING[lacking()].parts);
         else if (RUN.phase == WORK && sim_random(4) == 0 && !world_topic(name))
             (void)admin_create(&me->client, name, 1 + (int)sim_random(W_PARTS));
         else if (RUN.phase == WORK && sim_random(20) == 0 && actor_topic(name) && W->ntopics < W_TOPICS)

@@ -224,6 +224,58 @@ int64_t reader_fetch(struct client *c, struct w_topic *t, int part, int64_t from
     return from;
 }
 
+/* Batches of transactions that were not aborted, given to fn record by record; returns where to go on. */
+static int64_t committed_records(const struct kafka_fetch_partition_response *p, int64_t from,
+                                 void (*fn)(const struct record *, int part, bool once))
+{
+    struct arena *a = arena_new(0);
+    struct batch b;
+    bool over[64] = {false}; /* of the list of aborted ones: its marker was met */
+    for (struct str rest = p->records; rest.n && !batch_parse(rest, &b, NULL); rest = str_sub(rest, b.all.n, rest.n)) {
+        int64_t next = b.base_offset + b.last_offset_delta + 1;
+        bool control = b.attributes & 32, aborted = false;
+        struct record_iter it;
+        struct record r;
+        bool got = true;
+        for (int i = 0; i < p->aborted_transactions.n && i < 64 && (b.attributes & 16); i++) {
+            const struct kafka_fetch_aborted *x = &p->aborted_transactions.p[i];
+            bool its = x->producer_id == b.producer_id && x->first_offset <= b.base_offset && !over[i];
+            aborted = aborted || its;
+            over[i] = over[i] || (its && control);
+        }
+        if (!batch_crc_ok(&b) || records_begin(&it, &b, a, 1 << 24, NULL))
+            world_wrong("a batch at %lld cannot be read", (long long)b.base_offset);
+        while (!control && !aborted && records_next(&it, &r, &got, NULL) == ERR_OK && got)
+            if (r.offset >= from)
+                fn(&r, p->partition_index, b.attributes & 16);
+        from = next > from ? next : from;
+    }
+    arena_free(a);
+    return from;
+}
+
+int64_t reader_committed(struct client *c, struct w_topic *t, int part, int64_t from,
+                         void (*fn)(const struct record *, int part, bool once), int64_t *end)
+{
+    struct arena *a = arena_new(0);
+    struct kafka_fetch_response r;
+    struct kafka_fetch_request *q = fetch_request(a, t, part, from, 0);
+    q->isolation_level = 1;
+    *end = -1;
+    if (client_call(c, KAFKA_fetch, 16, q, a, &r) && !r.error_code && r.responses.n == 1 &&
+        r.responses.p->partitions.n == 1) {
+        const struct kafka_fetch_partition_response *p = r.responses.p->partitions.p;
+        if (p->error_code && !actor_later(p->error_code))
+            world_wrong("a fetch of %s-%d: %s", t->name, part, kafka_code_name(p->error_code));
+        if (!p->error_code) {
+            *end = p->last_stable_offset;
+            from = committed_records(p, from, fn);
+        }
+    }
+    arena_free(a);
+    return from;
+}
+
 void reader_run(void *arg)
 {
     struct actor *me = arg;

@@ -65,7 +65,7 @@ struct w_producer {
     uint64_t done;
 };
 struct w_query { /* one that copies "s" to a topic and one that counts it there */
-    uint64_t started, failed, rows, again;
+    uint64_t started, failed;
     int64_t counted[W_PARTS]; /* the highest count that was shown */
 };
 struct world {
@@ -75,15 +75,19 @@ struct world {
     int nattempts;
     struct w_producer producers[W_PRODUCERS];
     struct w_query queries[W_QUERIES];
-    uint8_t copied[W_PARTS][W_OFFSETS]; /* how often the copying query put it out, of what a reader saw there */
-    int64_t copied_seen[W_PARTS];       /* of the output topic: read up to here */
+    uint32_t copied[W_PARTS]
+                   [W_OFFSETS];   /* 1 + where the copying query put it: its offset there * W_PARTS + partition */
+    int64_t copied_seen[W_PARTS]; /* of the output topics: read up to here */
+    int64_t counted_seen;
     bool rotten; /* something was damaged at rest: what is gone may be gone, but nothing false is served */
-    bool quiet;
+    bool quiet;  /* a failure is what is looked for */
+    int out;     /* where the test talks; standard error is the server's */
     char damage[400];
     /* totals of all seeds */
     uint64_t records_checked, acks, commits_checked, stages, cuts, deaths, starts, refused_starts, failures,
         connections;
-    uint64_t alloc_failures, rebalances, errors_seen, query_rows, query_again, rots, rots_named, rots_seen;
+    uint64_t alloc_failures, rebalances, errors_seen, query_rows, query_starts, query_failures, rots, rots_named,
+        rots_seen;
     uint64_t hash; /* of the seed's stages */
     uint64_t image_n;
     char image[W_IMAGE_MAX];
@@ -91,6 +95,7 @@ struct world {
 extern struct world *W;
 
 void world_reset(void); /* for the next seed */
+void world_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Print what is wrong and end the process as failed. */
 _Noreturn void world_wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
