@@ -3,10 +3,12 @@
  * its checkpoint lie on the simulated disk. The power fails at every operation of a run in turn: at each disk operation,
  * and before and after each step of the cluster (a transaction that ended without anybody hearing of it is one of them).
  * Some runs that follow are cut again. In the end what was committed is what one undisturbed run commits.
+ * The same with topics of the embedded log, read back with read_committed: there the cluster dies with the query.
  *
  *   fill ─▶ image ─▶ for k = 1, 2, … [ run, cut at operation k ─▶ run (cut again?) ─▶ run to its end ─▶ compare ]
  */
 #include "base/test.h"
+#include "broker/broker.h"
 #include "log/batch.h"
 #include "os/sim.h"
 #include "query/query.h"
@@ -38,6 +40,7 @@ static struct cluster {
 static struct arena *A;
 static struct fault F;
 static const char *DELIVERY;
+static bool embedded; /* the output is the log's own topics */
 
 /* -- the cluster --------------------------------------------------------------------------------------------------------- */
 
@@ -188,6 +191,76 @@ static struct log *open_log(void)
     return l;
 }
 
+static struct broker *start_broker(struct log *l)
+{
+    struct broker *b = NULL;
+    struct broker_options o = {.log = l, .no_auto_create = true};
+    if (broker_start(&b, &o, &F))
+        _exit(BROKEN);
+    return b;
+}
+
+static bool is_aborted(const struct batch *b, const struct log_aborted *list, size_t n, bool *ended)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!ended[i] && list[i].producer_id == b->producer_id && list[i].first_offset <= b->base_offset)
+            return true;
+    return false;
+}
+
+/* An abort marker ends the first of its producer's transactions that is not ended. */
+static void end_aborted(const struct batch *b, const struct log_aborted *list, size_t n, bool *ended)
+{
+    struct batch_marker m;
+    if (!batch_marker_parse(b, &m) || m.commit)
+        return;
+    for (size_t i = 0; i < n; i++)
+        if (!ended[i] && list[i].producer_id == b->producer_id && list[i].first_offset <= b->base_offset) {
+            ended[i] = true;
+            return;
+        }
+}
+
+static void read_records(const char *topic, const struct batch *b)
+{
+    struct record_iter it;
+    struct record r;
+    bool got;
+    if (records_begin(&it, b, A, 1 << 20, &F))
+        _exit(BROKEN);
+    while (!records_next(&it, &r, &got, &F) && got && C->ncommitted < RECORDS)
+        snprintf(C->committed[C->ncommitted++], TEXT, "%s %.*s %.*s", topic, STR_ARG(r.key), STR_ARG(r.value));
+}
+
+/* All of a topic, as a reader with read_committed gets it. */
+static void read_back(struct log *l, const char *topic)
+{
+    struct log_partition *p = log_partition(l, str_of(topic), 0);
+    struct log_offsets o = log_partition_offsets(p);
+    struct log_aborted *list;
+    size_t n;
+    struct log_slice *slice;
+    if (o.last_stable != o.log_end || log_aborted(p, 0, o.last_stable, A, &list, &n))
+        _exit(BROKEN); /* nothing may be left open */
+    bool *ended = ARENA_ARRAY(A, n + 1, bool);
+    for (int64_t at = 0; at < o.last_stable; log_slice_release(slice)) {
+        if (log_read(p, at, 1 << 20, true, LOG_READ_COMMITTED, &slice) || !slice)
+            _exit(BROKEN);
+        struct str rest = log_slice_bytes(slice);
+        struct batch b;
+        for (; rest.n && !batch_parse(rest, &b, &F); rest = str_sub(rest, b.all.n, rest.n)) {
+            if (b.attributes & BATCH_CONTROL)
+                end_aborted(&b, list, n, ended);
+            else if (!is_aborted(&b, list, n, ended))
+                read_records(topic, &b);
+            at = b.base_offset + b.last_offset_delta + 1;
+        }
+    }
+    log_partition_release(p);
+}
+
+static const char *const OUTPUTS[] = {"out", "one", "two"};
+
 /* 17 records, keys by turns: the last batch is a short one, and one batch has only records that a filter drops. */
 static void fill(void)
 {
@@ -195,6 +268,9 @@ static void fill(void)
     struct os_uuid id;
     if (log_topic_create(l, STR("t"), 1, NULL, 0, &id, &F))
         _exit(BROKEN);
+    for (size_t i = 0; i < TOPICS; i++)
+        if (log_topic_create(l, str_of(OUTPUTS[i]), 1, NULL, 0, &id, &F))
+            _exit(BROKEN);
     struct log_partition *p = log_partition(l, STR("t"), 0);
     for (int i = 0; i < 17; i++) {
         struct buf b = {0};
@@ -216,13 +292,16 @@ static void run(const char *sql, enum output_mode mode, uint64_t cut_in)
 {
     struct log *l = open_log();
     struct query_manager *m;
-    struct source_env env = {.log = l, .kafka_output = &CLUSTER};
+    if (cut_in && embedded) /* the start of the broker is part of what may be cut */
+        sim_cut_in(cut_in);
+    struct broker *b = embedded ? start_broker(l) : NULL;
+    struct source_env env = {.log = l, .broker = b, .kafka_output = embedded ? NULL : &CLUSTER};
     struct statement st;
     struct plan *p;
     struct plan_env pe = {.arg = A, .view = view, .conf = conf, .source_schema = schema_of};
     struct option options[] = {{STR("kafka.bootstrap.servers"), STR("localhost:1")},
                                {STR("penstock.delivery"), str_of(DELIVERY)}};
-    if (cut_in)
+    if (cut_in && !embedded)
         sim_cut_in(cut_in);
     if (query_manager_new(&env, 0, &m, &F) || sql_parse(str_of(sql), A, &st, &F) || plan_analyze(st.rel, &pe, &p, &F))
         _exit(BROKEN);
@@ -244,6 +323,11 @@ static void run(const char *sql, enum output_mode mode, uint64_t cut_in)
     if (failed)
         snprintf(C->fault, sizeof C->fault, "%s", fault_message(&F));
     query_manager_free(m);
+    sim_cut_in(1u << 30);
+    for (size_t i = 0; embedded && !failed && i < TOPICS; i++)
+        read_back(l, OUTPUTS[i]);
+    if (b)
+        broker_stop(b);
     log_close(l);
     if (failed)
         _exit(FAILED);
@@ -376,6 +460,27 @@ TEST(counts_by_key)
 TEST(notes_move_with_the_topics_of_a_batch)
 {
     cut_everywhere(TWO_TOPICS, OUTPUT_APPEND, 17);
+}
+
+TEST(a_filter_within_the_log)
+{
+    embedded = true;
+    cut_everywhere(FILTER, OUTPUT_APPEND, 13);
+    embedded = false;
+}
+
+TEST(counts_within_the_log)
+{
+    embedded = true;
+    cut_everywhere(COUNTS, OUTPUT_UPDATE, 13);
+    embedded = false;
+}
+
+TEST(two_topics_within_the_log)
+{
+    embedded = true;
+    cut_everywhere(TWO_TOPICS, OUTPUT_APPEND, 17);
+    embedded = false;
 }
 
 /* -- what is refused -------------------------------------------------------------------------------------------------------- */
