@@ -5,6 +5,7 @@
  * streaming latency: nothing polls, a commit of the log wakes the queries that read the partition.
  *
  *   query_start ─▶ thread: [ wait for data/trigger ─▶ plan N durable ─▶ run ─▶ sink commit ─▶ state N ─▶ commit N ] ↺
+ *   exactly-once:          [ wait for data/trigger ─▶ run ─▶ plan, state, commit N prepared ─▶ the transaction ends ] ↺
  *
  * query_manager owns all queries of the server and their threads; a session names its own by session id. The progress,
  * status and exception texts are Spark's JSON and wording. All functions may be called from any thread.
