@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # manual: yes
-"""crash.py [N] [SEED]: kill the server N times with SIGKILL at random moments under load; `make test-crash N=100`.
+"""crash.py [N] [SEED] [kafka]: kill the server N times with SIGKILL at random moments under load; `make test-crash N=100`.
 
-Two idempotent producers (librdkafka) and two streaming queries run all the time:
+Two idempotent producers (librdkafka), one transactional producer and three streaming queries run all the time:
 
   ratings   4 partitions; averages by content, complete mode to memory; started from `latest` when records were there
-  events    1 partition; windows of 10 seconds by key, update mode to the topic `counts` (the kafka sink: at least once)
+  events    1 partition; windows of 10 seconds by key, update mode to the topic `counts`, exactly once
+  moved     2 partitions of transactions, some aborted; read_committed, every other record is copied to the topic `copies`, exactly
+            once. With `kafka` that topic is on a real Kafka broker, which is not killed
 
-Each life of the server gets a new PySpark session that starts both queries on their checkpoints. Checked at the end: every
+Each life of the server gets a new PySpark session that starts the queries on their checkpoints. Checked at the end: every
 acknowledged record is in its topic once, in order; every average and every window equals what this file computes from the
-topics; in each query, reported batch ids only ever rise, from life to life by at most the one batch that was under way.
+topics; read with read_committed, no count and no copy is in its topic twice, in order, and none is missing; in each query, reported batch ids only ever rise, from life to life by at most the one batch that was under way.
 """
 import collections
 import json
@@ -24,7 +26,7 @@ import tempfile
 import threading
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from pyspark.errors import PySparkException
 from pyspark.sql.connect.client import DefaultChannelBuilder
 from pyspark.sql.connect.session import SparkSession
@@ -49,6 +51,10 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def kafka(*args):
+    subprocess.run([os.path.join(ROOT, "tests/oracle/kafka-broker.sh"), *args], check=True)
 
 
 class Server:
@@ -114,6 +120,48 @@ class Load(threading.Thread):
         return self.producer.flush(120)
 
 
+class Moves(threading.Thread):
+    """Transactions of a few numbers, a fifth of them aborted; after an unknown outcome a new producer finishes the old one's."""
+
+    def __init__(self, bootstrap):
+        super().__init__(daemon=True)
+        self.bootstrap, self.stopping = bootstrap, threading.Event()
+        self.next, self.committed, self.unknown = 0, set(), 0
+
+    def producer(self):
+        while not self.stopping.is_set():
+            p = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": "moves", "transaction.timeout.ms": 30000,
+                          "linger.ms": 1, "log_level": 0, "reconnect.backoff.max.ms": 200, "error_cb": lambda e: None})
+            try:
+                p.init_transactions(10)
+                return p
+            except KafkaException:
+                pass
+        return None
+
+    def run(self):
+        p = None
+        while not self.stopping.is_set():
+            p = p or self.producer()
+            values = range(self.next, self.next + rng.randrange(1, 20))
+            self.next = values.stop
+            asked = False
+            try:
+                p.begin_transaction()
+                for v in values:
+                    p.produce("moved", str(v), partition=v % 2)
+                if rng.random() < 0.2:
+                    p.abort_transaction(10)
+                else:
+                    asked = True
+                    p.commit_transaction(10)
+                    self.committed.update(values)
+            except (KafkaException, AttributeError):
+                self.unknown += asked
+                p = None
+            time.sleep(0.005)
+
+
 def rating(seq):
     return {"content": f"content-{seq % 37}", "rating": seq % 11 / 2}
 
@@ -143,7 +191,12 @@ def start_queries(spark, server, directory):
               .selectExpr("concat(CAST(start AS STRING), ' ', key) AS key", "CAST(count AS STRING) AS value")
               .writeStream.outputMode("update").format("kafka").option("kafka.bootstrap.servers", server.kafka)
               .option("topic", "counts").option("checkpointLocation", os.path.join(directory, "checkpoint-events")).start())
-    return {"ratings": ratings, "events": events}
+    moved = (spark.readStream.format("kafka").option("kafka.bootstrap.servers", server.kafka).option("subscribe", "moved")
+             .option("startingOffsets", "earliest").option("kafka.isolation.level", "read_committed").load()
+             .selectExpr("CAST(value AS STRING) AS value").filter("CAST(value AS INT) % 2 = 1")
+             .writeStream.format("kafka").option("kafka.bootstrap.servers", server.copies).option("topic", "copies")
+             .option("checkpointLocation", os.path.join(directory, "checkpoint-moved")).start())
+    return {"ratings": ratings, "events": events, "moved": moved}
 
 
 class Reported:
@@ -191,22 +244,23 @@ def life_of_the_server(server, directory, reported, life, seconds):
 
 
 def read_topic(bootstrap, topic, partitions):
-    """All (partition, offset, key, value) of a topic."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "check", "enable.auto.commit": False})
+    """All (partition, offset, key, value) of a topic that a read_committed reader sees."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "check", "enable.auto.commit": False,
+                         "isolation.level": "read_committed", "enable.partition.eof": True})
     records = []
     for p in range(partitions):
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)
-        consumer.assign([TopicPartition(topic, p, low)])
-        at, end = low, time.monotonic() + 30
-        while at < high:
+        consumer.assign([TopicPartition(topic, p, 0)])
+        at_end, end = False, time.monotonic() + 30
+        while not at_end:
             batch = consumer.consume(1000, 0.1)
             if not batch and time.monotonic() > end:
-                raise SystemExit(f"{topic}-{p}: records {at} to {high} do not come")
+                raise SystemExit(f"{topic}-{p}: its end does not come")
             for m in batch:
-                if m.error():
+                at_end = m.error() is not None and m.error().code() == KafkaError._PARTITION_EOF
+                if m.error() and not at_end:
                     raise SystemExit(f"{topic}-{p}: {m.error()}")
-                records.append((p, m.offset(), m.key(), m.value()))
-                at = m.offset() + 1
+                if not at_end:
+                    records.append((p, m.offset(), m.key(), m.value()))
     consumer.close()
     return records
 
@@ -244,11 +298,23 @@ def check_windows(out, records):
         r = json.loads(v)
         counts[(r["ts"][:-1] + "0") + " " + r["key"]] += 1
     got = {}
-    for _, _, key, value in out:
+    for _, _, key, value in out:  # a batch that touches a count makes it larger, and tells it once
+        check(int(value) > got.get(key.decode(), 0), f"{key.decode()}: {int(value)} comes after {got.get(key.decode())}: a batch is in twice")
         got[key.decode()] = int(value)
     bad = [k for k in counts if got.get(k) != counts[k]]
     check(not bad and got.keys() == counts.keys(), f"windows differ: {[(k, got.get(k), counts[k]) for k in bad[:3]]}")
     print(f"windows: {len(counts)} counts over {sum(counts.values())} events, {len(out)} updates in the topic", flush=True)
+
+
+def check_copies(moves, moved, copies):
+    there = [int(v) for _, _, _, v in moved]
+    check(len(set(there)) == len(there), "moved: a record is there twice")
+    check(moves.committed <= set(there), f"moved: {len(moves.committed - set(there))} committed records are missing")
+    copied = [int(v) for _, _, _, v in copies]
+    twice = len(copied) - len(set(copied))
+    check(twice == 0, f"copies: {twice} records twice")
+    check(set(copied) == {v for v in there if v % 2}, f"copies: {len(copied)} records of {sum(v % 2 for v in there)}")
+    print(f"moved: {len(there)} of {moves.next} records committed ({moves.unknown} outcomes unknown), copies: {len(copied)}, each once", flush=True)
 
 
 def start_offsets(bootstrap, topic, partitions):
@@ -262,8 +328,13 @@ def main():
     directory = tempfile.mkdtemp(prefix="penstock-crash-")
     server = Server(directory)
     server.start()
-    for topic, partitions in (("ratings", 4), ("events", 1), ("counts", 1)):
-        subprocess.run([PENSTOCK, "topic", "create", topic, "-p", str(partitions), "-b", server.kafka], check=True)
+    server.copies = server.kafka
+    if "kafka" in sys.argv[3:]:
+        server.copies = f"127.0.0.1:{free_port()}"
+        kafka("start", server.copies.split(":")[1], os.path.join(directory, "kafka"))
+    for topic, partitions in (("ratings", 4), ("events", 1), ("counts", 1), ("moved", 2), ("copies", 1)):
+        at = server.copies if topic == "copies" else server.kafka
+        subprocess.run([PENSTOCK, "topic", "create", topic, "-p", str(partitions), "-b", at], check=True)
     ratings = Load(server.kafka, "ratings", 4, rating, 2000)
     events = Load(server.kafka, "events", 1, event, 1000)
     ratings.send(BEFORE_LATEST)
@@ -276,6 +347,8 @@ def main():
     time.sleep(0.3)
     ratings.start()
     events.start()
+    moves = Moves(server.kafka)
+    moves.start()
     for q in queries.values():
         q.processAllAvailable()
     reported.poll(queries, 0)
@@ -288,7 +361,13 @@ def main():
         if life % 10 == 0:
             print(f"{life} kills in {time.monotonic() - started:.0f} s, {len(ratings.acked)} + {len(events.acked)} records "
                   f"acknowledged, batches {dict(reported.last)}", flush=True)
+    moves.stopping.set()
+    moves.join(60)
+    if moves.is_alive():
+        check(False, "the transactional producer does not come to an end")
     left = ratings.finish() + events.finish()
+    finisher = Moves(server.kafka)
+    check(finisher.producer() is not None, "nobody finishes the last transaction")
     check(left == 0, f"{left} records were never acknowledged")
     for q in queries.values():
         q.processAllAvailable()
@@ -303,9 +382,12 @@ def main():
     records = read_topic(server.kafka, "events", 1)
     check_topic(events, records)
     check_windows(read_topic(server.kafka, "counts", 1), records)
+    check_copies(moves, read_topic(server.kafka, "moved", 2), read_topic(server.copies, "copies", 1))
     print(f"batches: ratings {len(reported.seen['ratings'])} up to {reported.last['ratings']}, events "
           f"{len(reported.seen['events'])} up to {reported.last['events']}, over {N} kills", flush=True)
     check(server.stop() == 0, "the last stop was not clean")
+    if server.copies != server.kafka:
+        kafka("stop", os.path.join(directory, "kafka"))
     if failures:
         print(f"seed {SEED}; everything is kept in {directory}")
     else:
