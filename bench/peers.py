@@ -7,6 +7,7 @@
   queries   N messages (default 10 M) of bench/gen.c: Q1 average by content, Q2 10-second windows with a watermark by content,
             both from JSON, Q3 a filter to another topic. The same PySpark program (bench/query.py) on penstock and on
             Spark local[2] with two shuffle partitions, reading from Kafka; twice in a session: cold and warm
+  pipeline  producer → Q3 → consumer at 1,000 and 50,000 messages a second: penstock, exactly-once; Spark's real-time mode
   start     exec to the first record produced and consumed; idle memory and CPU
 
 The two sides take turns, A B A B, R times; medians of each side and of the pairs' ratios are printed. CPU seconds are the
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import time
 
+import pipeline
 import run
 from run import BUILD, PENSTOCK, PYTHON, ROOT, TICKS, free_port, machine
 
@@ -200,8 +202,12 @@ def answer_of(server, name):
     return f"{r['records']}:{r['sum']}"
 
 
+def spark_jars():
+    return ",".join(sorted(str(p) for p in (ORACLE / "spark").glob("*.jar")))
+
+
 def queries(sides, n, which_ones, runs):
-    jars = ",".join(sorted(str(p) for p in (ORACLE / "spark").glob("*.jar")))
+    jars = spark_jars()
     rows = []
     for side in sides:
         topic(side, "events", 4)
@@ -228,6 +234,15 @@ def queries(sides, n, which_ones, runs):
                    same=all(a[0].get("answer") == b[0].get("answer") for a, b in zip(ours, theirs)))
         rows.append(row)
         print("  " + json.dumps(row), file=sys.stderr, flush=True)
+    return rows
+
+
+def latencies(sides):
+    penstock, kafka = sides
+    rows = {"penstock, exactly-once, on disk": pipeline.measure(penstock, PYTHON, f"sc://{penstock.connect}", "default")}
+    rows["Spark 4.2 real-time mode, Kafka not synced"] = pipeline.measure(kafka, SPARK_PYTHON, "local[2]", "realtime", [spark_jars()])
+    for name, by_rate in rows.items():
+        print(f"  {name}: {json.dumps(by_rate)}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -279,6 +294,15 @@ def table(r, a):
             yield (f"| {q['query'].upper()}, {n / 1e6:g} M | {mine / 1e6:.2f} M ({statistics.median(x['seconds'] for two in ours for x in two):.1f} s wall) | "
                    f"{warm / 1e3:.0f} k ({statistics.median(two[1]['seconds'] for two in spark):.1f} s wall) | {cold / 1e3:.0f} k | "
                    f"{mine / warm:.0f}, {mine_cold / cold:.0f} (whole trees) | | {'equal' if q['same'] else '**differ**'} |")
+    if "pipeline" in r:
+        yield ""
+        yield "| pipeline | p50 | p99 | p99.9 |"
+        yield "|---|---|---|---|"
+        for name, by_rate in r["pipeline"].items():
+            for rate, p in by_rate.items():
+                m = p["pipeline"]
+                missing = "" if p["complete"] else " (not all arrived)"
+                yield f"| {name}, {rate:,}/s{missing} | {m['p50']:.1f} ms | {m['p99']:.1f} ms | {m['p999']:.1f} ms |"
     if "start" in r:
         yield ""
         yield "| start | to the first record | idle memory | idle CPU |"
@@ -294,7 +318,7 @@ def main():
     ap.add_argument("--large", type=int, default=400_000, help="records of 1 KiB")
     ap.add_argument("--partitions", default="1,4,1000", help="of the broker's rows")
     ap.add_argument("--runs", type=int, default=3)
-    ap.add_argument("--only", default="start,broker,q1,q2,q3", help="start, broker, q1, q2, q3")
+    ap.add_argument("--only", default="start,broker,pipeline,q1,q2,q3", help="start, broker, pipeline, q1, q2, q3")
     a = ap.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     parts = a.only.split(",")
@@ -307,9 +331,11 @@ def main():
         r["start"] = start([lambda: side(Penstock), lambda: side(Kafka)])
     which = [p for p in parts if p in ("q1", "q2", "q3")]
     with contextlib.ExitStack() as stack:
-        sides = [stack.enter_context(side(c)) for c in (Penstock, Kafka)] if "broker" in parts or which else []
+        sides = [stack.enter_context(side(c)) for c in (Penstock, Kafka)] if {"broker", "pipeline"} & set(parts) or which else []
         if "broker" in parts:
             r["broker"] = broker_rows(sides, a.small, a.large, a.runs, [int(p) for p in a.partitions.split(",")])
+        if "pipeline" in parts:
+            r["pipeline"] = latencies(sides)
         if which:
             r["queries"] = queries(sides, a.n, which, a.runs)
     (BUILD / "peers.json").write_text(json.dumps(r, indent=1) + "\n")

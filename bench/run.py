@@ -9,6 +9,7 @@
   cores     each query with the server on one core and on two: the ratio of the query's wall times
   start     exec of the server to the first record produced and consumed; memory of the idle server
   launch    penstock run on a topic of two messages, Python's imports included
+  pipeline  producer → query (a filter, exactly-once) → consumer at 1,000 and 50,000 a second, beside the same
   latency   produce to acknowledged and consumed, beside a bare 4 KiB overwrite + fdatasync, by turns
   recovery  exec of the server to ready, on what a killed one left (10 GiB; 1,000 and 10,000 partitions), killed and started
             once more, stopped and started once more; its memory and descriptors (not in the default: it writes 20 GiB)
@@ -42,8 +43,8 @@ def free_port():
 
 
 class Server:
-    def __init__(self, data, cores=None):
-        self.cores = cores
+    def __init__(self, data, cores=None, flags=()):
+        self.cores, self.flags = cores, flags
         self.kafka, self.connect, self.http = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.data = data
         self.process = None
@@ -51,7 +52,7 @@ class Server:
     def __enter__(self):
         self.process = subprocess.Popen(
             [PENSTOCK, "serve", "--data", self.data, "--kafka-listen", self.kafka, "--connect-listen", self.connect,
-             "--http-listen", self.http], stdout=subprocess.PIPE, stderr=open(BUILD / "server.log", "ab"), text=True,
+             "--http-listen", self.http, *self.flags], stdout=subprocess.PIPE, stderr=open(BUILD / "server.log", "ab"), text=True,
             preexec_fn=(lambda: os.sched_setaffinity(0, range(self.cores))) if self.cores else None)
         line = self.process.stdout.readline()
         if not line.startswith("ready"):
@@ -249,6 +250,12 @@ def recovery():
     return rows
 
 
+def pipeline_rows():
+    import pipeline  # which imports this module
+
+    return pipeline.penstock()
+
+
 def machine():
     with open("/proc/cpuinfo") as f:
         model = next((ln.split(":", 1)[1].strip() for ln in f if ln.startswith("model name")), os.uname().machine)
@@ -286,6 +293,10 @@ def table(r, n, runs):
         a, d = r["latency"]["record"], r["latency"]["disk"]
         yield (f"| produced → acknowledged on disk and consumed | p50 {a['p50']:.2f}, p99 {a['p99']:.2f} ms; bare overwrite + fdatasync p50 "
                f"{d['p50']:.2f}, p99 {d['p99']:.2f} ms; p99 ratio {a['p99'] / d['p99']:.1f} | ≤ 3 |")
+    if "pipeline" in r:
+        import pipeline  # which imports this module
+
+        yield from pipeline.lines(r["pipeline"])
 
 
 def main():
@@ -293,8 +304,8 @@ def main():
     ap.add_argument("--n", type=int, default=10_000_000)
     ap.add_argument("--runs", type=int, default=3)
     ap.add_argument("--readme", action="store_true", help="put the table into README.md")
-    ap.add_argument("--only", default="start,launch,latency,q1,q2,q3,cores",
-                    help="start, launch, latency, recovery, q1 or q1:KIND, q2, q3, cores")
+    ap.add_argument("--only", default="start,launch,latency,pipeline,q1,q2,q3,cores",
+                    help="start, launch, latency, pipeline, recovery, q1 or q1:KIND, q2, q3, cores")
     a = ap.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     parts = a.only.split(",")
@@ -302,7 +313,7 @@ def main():
     queries = [("q1", kind) for kind in kinds] + [(q, "plain") for q in ("q2", "q3") if q in parts]
     r = {}
     for name, fn in (("start", start), ("launch", launch), ("latency", lambda: latency(3000)),
-                     ("recovery", recovery)):
+                     ("pipeline", pipeline_rows), ("recovery", recovery)):
         if name in parts:
             r[name] = fn()
             print(f"  {name}: {r[name]}", file=sys.stderr)

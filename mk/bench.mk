@@ -1,16 +1,16 @@
-# make bench N=10000000 RUNS=3 ONLY=start,launch,latency,q1,q2,q3,cores [README=1: put it into README.md]: bench/run.py says what is measured and prints the table.
+# make bench N=10000000 RUNS=3 ONLY=start,launch,latency,pipeline,q1,q2,q3,cores [README=1: put it into README.md]: bench/run.py says what is measured and prints the table.
 N ?= 10000000
 RUNS ?= 3
-ONLY ?= start,launch,latency,q1,q2,q3,cores
-BENCH_BIN := build/bench/logfill build/bench/gen build/bench/latency $(foreach q,1 2 3,build/bench/yardstick-q$(q))
+ONLY ?= start,launch,latency,pipeline,q1,q2,q3,cores
+BENCH_BIN := build/bench/logfill build/bench/gen build/bench/latency build/bench/pipeline $(foreach q,1 2 3,build/bench/yardstick-q$(q))
 build/bench/yardstick-q%: bench/yardstick.c bench/yardstick.h | build/.deps-test
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE -O3 -march=native -DQ=$* -Wall -Wextra -Werror -o $@ $<
 build/bench/%: bench/%.c | build/.deps-test
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -pthread -Wall -Wextra -Werror -o $@ $< -lrdkafka
-# make bench-peers N=… RUNS=… ONLY=start,broker,q1,q2,q3: beside Kafka 4.3.1 and Spark 4.2, which it installs; bench/peers.py.
-bench-peers: all build/venv/.ok build/bench/gen build/bench/load
+# make bench-peers N=… RUNS=… ONLY=start,broker,pipeline,q1,q2,q3: beside Kafka 4.3.1 and Spark 4.2, which it installs; bench/peers.py.
+bench-peers: all build/venv/.ok build/bench/gen build/bench/load build/bench/pipeline
 	@tests/oracle/setup.sh kafka spark
 	@build/venv/bin/python bench/peers.py --n $(N) --runs $(RUNS) $(if $(filter command line environment,$(origin ONLY)),--only $(ONLY))
 bench: all build/venv/.ok $(BENCH_BIN)
