@@ -225,21 +225,32 @@ enum log_status log_delete_records(struct log_partition *p, int64_t offset,
 /* Those whose log start is durable, and those whose topic is gone; when it cannot be made durable now, all. */
 static void answer(struct log *l, enum err failed)
 {
-    VEC(struct start_waiter) ready = {0};
+    VEC(struct start_waiter) all = {0}, ready = {0};
     os_mutex_lock(l->back_lock);
+    for (size_t i = 0; i < l->starts.n; i++)
+        vec_push(&all, l->starts.p[i]);
+    os_mutex_unlock(l->back_lock);
+    /* not under back_lock: who has a partition's lock may wait for the journal's, and who has that for this one. Nobody else takes
+     * something out of the list. */
     size_t left = 0;
-    for (size_t i = 0; i < l->starts.n; i++) {
-        struct start_waiter w = l->starts.p[i];
+    for (size_t i = 0; i < all.n; i++) {
+        struct start_waiter w = all.p[i];
         os_mutex_lock(w.p->lock);
         bool now = w.p->log_start >= w.offset || w.p->deleted || failed;
         os_mutex_unlock(w.p->lock);
         if (now)
             vec_push(&ready, w);
         else
-            l->starts.p[left++] = w;
+            all.p[left++] = w;
     }
-    l->starts.n = left;
+    os_mutex_lock(l->back_lock);
+    for (size_t i = all.n; i < l->starts.n; i++) /* came meanwhile */
+        l->starts.p[left + i - all.n] = l->starts.p[i];
+    l->starts.n -= all.n - left;
+    for (size_t i = 0; i < left; i++)
+        l->starts.p[i] = all.p[i];
     os_mutex_unlock(l->back_lock);
+    vec_free(&all);
     for (size_t i = 0; i < ready.n; i++) {
         struct start_waiter *w = &ready.p[i];
         struct log_offsets o = log_partition_offsets(w->p);
