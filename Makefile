@@ -21,7 +21,7 @@ LDFLAGS := -pthread $(SANFLAGS)
 # librdkafka: its Kerberos (Cyrus SASL) stays out, src/foreign/no_sasl.c says why.
 STATIC_LIBS := -lrdkafka -lssl -lnghttp2 -lprotobuf-c -lzstd -llz4 -lsnappy -lz -lcrypto -lpcre2-8 -ledit -lbsd -lmd -ltinfo
 # Two calls of librdkafka's are put right on their way: src/foreign/scram.c.
-LDLIBS := -Wl,--wrap=HMAC,--wrap=rd_kafka_sasl_send -Wl,-Bstatic $(STATIC_LIBS) -lstdc++ -Wl,-Bdynamic -lm -ldl
+LDLIBS := -Wl,--wrap=HMAC,--wrap=rd_kafka_sasl_send,-u,__wrap_HMAC,-u,sasl_client_init -Wl,-Bstatic $(STATIC_LIBS) -lstdc++ -Wl,-Bdynamic -lm -ldl
 
 PROTOS := $(shell find spec/connect -name '*.proto' | sort)
 GEN_C := $(PROTOS:spec/connect/%.proto=$(B)/gen/%.pb-c.c)

@@ -42,7 +42,7 @@ def produce(far, topic, values, key=None, partition=None, **settings):
 def consume(far, topic, isolation="read_committed"):
     """All values of the topic up to its end, in order of partition and offset."""
     c = Consumer({"bootstrap.servers": far.kafka, "group.id": "all", "isolation.level": isolation,
-                  "enable.partition.eof": True, "auto.offset.reset": "earliest", "enable.auto.commit": False})
+                  "enable.partition.eof": True, "fetch.wait.max.ms": 10, "auto.offset.reset": "earliest", "enable.auto.commit": False})
     out, end = [], time.monotonic() + PATIENCE
     for p in sorted(c.list_topics(topic, PATIENCE).topics[topic].partitions):
         c.assign([TopicPartition(topic, p, 0)])

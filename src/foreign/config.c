@@ -351,6 +351,8 @@ enum err foreign_config(const struct option *options, int noptions, enum foreign
     if (!c->bootstrap.n)
         return java_invalid(f, "bootstrap.servers", STR(""), "No resolvable bootstrap urls given in bootstrap.servers");
     foreign_property_set(c, a, "bootstrap.servers", c->bootstrap);
+    set_number(c, a, "reconnect.backoff.ms", 50); /* Java's defaults; librdkafka waits up to 10 s */
+    set_number(c, a, "reconnect.backoff.max.ms", 1000);
     enum err e = properties(&j, role == FOREIGN_SOURCE ? SOURCE : SINK, c, a, f);
     if (!e)
         e = foreign_security(&j, c, a, f);

@@ -8,9 +8,7 @@
  * A client for metadata and offsets is not the one that fetches: a broker answers one connection's requests in order, so that
  * ListOffsets would wait behind the long poll.
  */
-#include "foreign/no_sasl.h"
 #include "foreign/rdkafka_int.h"
-#include "foreign/scram.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -257,8 +255,6 @@ static enum foreign_status open_(const struct foreign_client_options *o, struct 
     *why = (struct foreign_answer){FOREIGN_REFUSED, "out of memory"};
     if (!k)
         return why->status;
-    no_sasl();
-    scram_repair();
     k->o = *o;
     k->lock = os_mutex_new();
     const char *mechanism = foreign_property(o->config, "sasl.mechanisms");

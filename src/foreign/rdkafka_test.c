@@ -11,6 +11,12 @@ static struct fault F;
 static rd_kafka_t *OWNER;
 static rd_kafka_mock_cluster_t *MOCK;
 
+#ifdef __SANITIZE_THREAD__ /* which knows nothing of the C11 threads that librdkafka starts */
+#define NEEDS_LIBRARY() SKIP("ThreadSanitizer")
+#else
+#define NEEDS_LIBRARY() (void)0
+#endif
+
 static bool setup(int brokers)
 {
     char text[256];
@@ -101,6 +107,7 @@ static int read_all(struct foreign *c, const char *topic, int partitions)
 
 TEST(records_come_back_as_they_went)
 {
+    NEEDS_LIBRARY();
     REQUIRE(setup(3));
     rd_kafka_mock_topic_create(MOCK, "t", 4, 1);
     fill("t", 3000);
@@ -119,6 +126,7 @@ TEST(records_come_back_as_they_went)
 
 TEST(errors_that_pass_are_waited_out)
 {
+    NEEDS_LIBRARY();
     REQUIRE(setup(1));
     rd_kafka_mock_topic_create(MOCK, "t", 1, 1);
     rd_kafka_mock_push_request_errors(MOCK, 0 /* Produce */, 3, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
@@ -144,6 +152,7 @@ static void put_up(void *arg)
 
 TEST(a_broker_that_comes_back_is_read_on)
 {
+    NEEDS_LIBRARY();
     REQUIRE(setup(1));
     rd_kafka_mock_topic_create(MOCK, "t", 1, 1);
     fill("t", 2000);
@@ -174,6 +183,7 @@ TEST(a_broker_that_comes_back_is_read_on)
 /* Utils.murmur2 of Kafka's Java client: "foobar" -790332482, "21" -973932308 (UtilsTest); positive, modulo the partitions. */
 TEST(keys_go_where_java_sends_them)
 {
+    NEEDS_LIBRARY();
     REQUIRE(setup(1));
     rd_kafka_mock_topic_create(MOCK, "t", 7, 1);
     struct foreign_producer *p = producer("");
@@ -201,6 +211,7 @@ TEST(keys_go_where_java_sends_them)
 
 TEST(transactions_and_a_groups_offset)
 {
+    NEEDS_LIBRARY();
     REQUIRE(setup(1));
     rd_kafka_mock_topic_create(MOCK, "t", 1, 1);
     struct foreign_producer *p = producer("q");
@@ -237,6 +248,7 @@ TEST(scrams_nonce_is_sent_once)
 
 TEST(nobody_there_fails_with_the_address)
 {
+    NEEDS_LIBRARY();
     const struct foreign_config *cfg;
     struct foreign *c;
     struct option o[] = {{STR("kafka.bootstrap.servers"), STR("127.0.0.1:1")},

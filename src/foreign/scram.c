@@ -13,10 +13,6 @@
 enum { NONCE = 32, MESSAGE_MAX = 4096 }; /* rd_kafka_sasl_scram_generate_nonce's length */
 static const char LAST[] = "c=biws,r=";  /* how client-final-message begins */
 
-void scram_repair(void)
-{
-}
-
 size_t scram_put_right(const char *in, size_t n, char *out, size_t cap)
 {
     const char *at = NULL;

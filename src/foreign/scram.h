@@ -4,9 +4,8 @@
 
 #include <stddef.h>
 
-/* scram_put_right: `in` (client-final-message, or SCRAM's AuthMessage that ends in one) without the repeated nonce; 0: nothing to put right, or
+/* `in` (client-final-message, or SCRAM's AuthMessage that ends in one) without the repeated nonce; 0: nothing to put right, or
  * no room. */
-void scram_repair(void); /* called once, so that the linker takes that file */
 size_t scram_put_right(const char *in, size_t n, char *out, size_t cap);
 
 #endif

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # limit: 240
+# sanitized: yes
 """Another penstock as the foreign cluster: sources and sinks through librdkafka, to which it must be a Kafka."""
 import os
 import sys
