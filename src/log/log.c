@@ -4,11 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    HOUR_MS = 3600000,
-    CHECK_MS = 300000 /* Kafka's log.retention.check.interval.ms */,
-    RETRY_MS = 1000
-};
+enum { HOUR_MS = 3600000, CHECK_MS = 300000 /* Kafka's log.retention.check.interval.ms */, RETRY_MS = 1000 };
 
 void log_path(const struct log *l, char out[LOG_PATH], const char *fmt, ...)
 {

@@ -53,8 +53,8 @@ struct t_attempt {
     bool acked;
     int txn; /* of a teller: its number + 1 */
     int16_t epoch;
-    bool sent;  /* the log took it; with luck it is durable */
-    bool there; /* the last check found it */
+    bool sent;     /* the log took it; with luck it is durable */
+    bool there;    /* the last check found it */
     int64_t found; /* 1 + where a check found it once; 0: never */
 };
 struct t_teller {
@@ -72,7 +72,7 @@ struct t_txn {
 struct t_producer {
     int64_t id; /* -1: none yet */
     int32_t next_seq[TOPICS][PARTS];
-    int outstanding; /* attempt that waits for its answer, or -1 */
+    int outstanding;         /* attempt that waits for its answer, or -1 */
     int last[TOPICS][PARTS]; /* 1 + the last attempt that was acknowledged */
 };
 struct truth {
