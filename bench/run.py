@@ -66,6 +66,14 @@ class Server:
     def cpu_seconds(self):
         return time.clock_gettime(~self.process.pid << 3 | 2)  # the process's CPU clock, as clock_getcpuclockid(3) makes it
 
+    def thread_seconds(self):
+        """CPU of the threads that are there, by id."""
+        seconds = {}
+        for path in glob.glob(f"/proc/{self.process.pid}/task/*/schedstat"):
+            with contextlib.suppress(OSError), open(path) as f:
+                seconds[path.split("/")[4]] = int(f.read().split()[0]) / 1e9
+        return seconds
+
     def memory(self, key):
         with open(f"/proc/{self.process.pid}/status") as f:
             return next(int(ln.split()[1]) * 1024 for ln in f if ln.startswith(key + ":"))
@@ -119,14 +127,16 @@ def once(which, data, answer, cores=None):
         out = os.path.basename(answer)
         if which == "q3":
             subprocess.run([PENSTOCK, "topic", "create", out, "--partitions", "4", "-b", s.kafka], check=True)
-        before = s.cpu_seconds()
+        before, threads = s.cpu_seconds(), s.thread_seconds()
         started = time.monotonic()
         subprocess.run([PYTHON, ROOT / "bench/script.py", which, f"sc://{s.connect}", s.kafka, answer], check=True, timeout=3600)
         wall = time.monotonic() - started
         with open(answer + ".wall") as f:
             query = float(f.read())
-        result = {"cpu_seconds": s.cpu_seconds() - before, "wall_seconds": wall, "query_seconds": query,
-                  "peak_bytes": s.memory("VmHWM")}
+        cpu = s.cpu_seconds() - before
+        alive = [after - threads.get(t, 0) for t, after in s.thread_seconds().items()]
+        result = {"cpu_seconds": cpu, "wall_seconds": wall, "query_seconds": query, "peak_bytes": s.memory("VmHWM"),
+                  "busiest_seconds": max(cpu - sum(alive), *alive)}  # the query's own thread is gone: the rest was its
         if which == "q3":  # the records written: their groups, as q1's yardstick sees them
             subprocess.run([BUILD / "yardstick-q1", "-o", answer, *sorted(glob.glob(f"{data}/{out}-*/*.log"))], check=True,
                            stdout=subprocess.DEVNULL)
@@ -154,16 +164,18 @@ def engine(which, n, runs, kind="plain"):
 
 
 def cores(n, runs):
-    """By turns on one core and on two; the medians of the queries' wall times."""
+    """By turns on one core and on two; the medians of the queries' wall times. And, because others may use the cores: the CPU time on
+    one core against that of the busiest thread on two, which is what wall time would say of an idle machine."""
     data, answer = fill("plain", n), str(BUILD / "answer.cores")
     rows = {}
     for which in ("q1", "q2", "q3"):
-        seconds = {1: [], 2: []}
+        results = {1: [], 2: []}
         for _ in range(runs):
-            for k in seconds:
-                seconds[k].append(once(which, data, answer, k)["query_seconds"])
-        one, two = (statistics.median(seconds[k]) for k in (1, 2))
-        rows[which] = {"one": one, "two": two, "ratio": one / two}
+            for k in results:
+                results[k].append(once(which, data, answer, k))
+        one, two = (statistics.median(r["query_seconds"] for r in results[k]) for k in (1, 2))
+        cpu, busiest = statistics.median(r["cpu_seconds"] for r in results[1]), statistics.median(r["busiest_seconds"] for r in results[2])
+        rows[which] = {"one": one, "two": two, "ratio": one / two, "cpu_ratio": cpu / busiest}
         print(f"  cores, {which}: {rows[which]}", file=sys.stderr)
     return rows
 
@@ -278,7 +290,8 @@ def table(r, n, runs):
                f"yardstick's {q['yardstick_per_core_second'] / 1e6:.2f} M; {q['cpu_seconds']:.1f} CPU-s, {q['query_seconds']:.1f} s wall, peak "
                f"{q['peak_bytes'] / 2**20:.0f} MiB{wrong} | ≥ {need} of the yardstick{', < 256 MiB' if kind == 'plain' else ''} |")
     for which, q in r.get("cores", {}).items():
-        yield f"| {which.upper()} on two cores against one | {q['ratio']:.2f} times ({q['one']:.2f} s, {q['two']:.2f} s wall) | ≥ 1.8 |"
+        yield (f"| {which.upper()} on two cores against one | {q['ratio']:.2f} times ({q['one']:.2f} s, {q['two']:.2f} s wall); by the busiest thread's CPU time "
+               f"{q['cpu_ratio']:.2f} | ≥ 1.8 |")
     if "start" in r:
         s = r["start"]
         yield f"| start to the first record produced and consumed | {s['first_record_ms']:.0f} ms (ready after {s['ready_ms']:.0f} ms) | ≤ 100 ms |"

@@ -171,6 +171,7 @@ static void die(const char *path, const char *why) {
 static void batch(const char *path, const uint8_t *b, size_t n) {
     if (b[16] != 2 || (b[22] & 7) || crc32c(b + 21, n - 21) != BE32(b + 17))
         die(path, "a batch is damaged, compressed or of another format");
+    if (b[22] & 0x20) return; /* a transaction's end: no record of anybody's */
     const uint8_t *p = b + 61;
     for (uint32_t left = BE32(b + 57); left; left--) {
         int64_t length = varint(&p);

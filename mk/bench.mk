@@ -24,3 +24,8 @@ build/bench/logfill: $(B)/bench/logfill.o $(B)/libpenstock.a
 bench-overload: all build/venv/.ok
 	@build/venv/bin/python bench/overload.py
 .PHONY: bench-overload
+# make flame QUERY=q1|q2|q3 [N=…]: docs/flame-QUERY.svg, of the server while it runs that query (perf; kernel.perf_event_paranoid <= 2).
+QUERY ?= q1
+flame: all build/venv/.ok build/bench/gen
+	@build/venv/bin/python bench/flame.py $(QUERY) docs/flame-$(QUERY).svg $(if $(filter command line,$(origin N)),--n $(N))
+.PHONY: flame
