@@ -65,6 +65,21 @@ static enum err remove_orphans(struct log_partition *p, const struct listing *li
     return e;
 }
 
+/*
+ * Was this segment, or may it be, deleted? One that ends just there stays while it is whole: a killed process may have had the
+ * producers' snapshot at its end still to sync, and nothing else would know their sequences.
+ */
+static bool is_deleted(const struct listing *list, size_t i, int64_t deleted)
+{
+    int64_t base = list->base.p[i], end = list->base.p[i + 1];
+    int indexes = 0;
+    for (size_t k = 0; k < list->indexes.n; k++)
+        indexes += list->indexes.p[k] == base;
+    for (size_t k = 0; k < list->aborted.n; k++)
+        indexes -= list->aborted.p[k] == base;
+    return end < deleted || (end == deleted && indexes < 2);
+}
+
 static enum err open_segments(struct log_partition *p, struct listing *list, int64_t recovery_point, bool clean,
                               bool keep_tail, struct fault *f)
 {
@@ -76,14 +91,15 @@ static enum err open_segments(struct log_partition *p, struct listing *list, int
     for (size_t i = 0; !e && i < list->base.n; i++) {
         struct segment *s;
         bool in_journal = p->segments.n && list->base.p[i] >= recovery_point && !keep_tail;
-        if (in_journal || (i + 1 < list->base.n && list->base.p[i + 1] <= deleted)) {
+        if (in_journal || (i + 1 < list->base.n && is_deleted(list, i, deleted))) {
             e = segment_unlink_at(p->dir, list->base.p[i], f);
             p->dir_dirty = true;
             continue;
         }
         if ((e = segment_open(&s, &p->log->files, p->dir, list->base.p[i], false, f)))
             break;
-        if (!s->size && p->segments.n && i + 1 < list->base.n) { /* a roll that failed; the partition went on without it */
+        if (!s->size && p->segments.n &&
+            i + 1 < list->base.n) { /* a roll that failed; the partition went on without it */
             os_log(OS_WARN, "log", "%s.log is empty and goes", s->path);
             segment_free(s);
             e = segment_unlink_at(p->dir, list->base.p[i], f);

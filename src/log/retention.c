@@ -141,12 +141,23 @@ struct trash {
     VEC(struct segment *) segments;
 };
 
+/* Is the snapshot of producers at this offset synced? Without it nothing would know the sequences of what goes. The checkpoint
+ * that moved the recovery point here may have come before the segment was rolled. */
+static bool has_snapshot(const struct log_partition *p, int64_t offset)
+{
+    for (size_t i = 0; i < p->snapshots.n; i++)
+        if (p->snapshots.p[i] == offset)
+            return false;
+    return true;
+}
+
 /* Take out what lies below both log start and recovery point. True: a checkpoint would let more go. */
 static bool take_out(struct log_partition *p, struct trash *t)
 {
     size_t n = 0;
     os_mutex_lock(p->lock);
-    while (n + 1 < p->segments.n && end_of(p, n) <= p->log_start && end_of(p, n) <= p->recovery_point)
+    while (n + 1 < p->segments.n && end_of(p, n) <= p->log_start && end_of(p, n) <= p->recovery_point &&
+           has_snapshot(p, end_of(p, n)))
         vec_push(&t->segments, p->segments.p[n++]);
     if (n) {
         memmove(p->segments.p, p->segments.p + n, (p->segments.n - n) * sizeof *p->segments.p);
