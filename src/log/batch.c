@@ -296,6 +296,78 @@ void batch_set_producer(char *batch, size_t n, const struct batch_producer *p)
     batch_seal(batch, n);
 }
 
+/* -- what compaction leaves ----------------------------------------------------------------------------------------- */
+
+static void put_header(char *p, const struct batch *of, size_t n, int16_t attributes, int64_t base_ts, int64_t max_ts,
+                       size_t count)
+{
+    struct buf h = {.p = p, .cap = BATCH_HEADER, .limit = BATCH_HEADER};
+    buf_u64be(&h, (uint64_t)of->base_offset);
+    buf_u32be(&h, (uint32_t)(n - BATCH_PREFIX));
+    buf_u32be(&h, (uint32_t)of->leader_epoch);
+    buf_u8(&h, 2);
+    buf_u32be(&h, 0);
+    buf_u16be(&h, (uint16_t)attributes);
+    buf_u32be(&h, (uint32_t)of->last_offset_delta);
+    buf_u64be(&h, (uint64_t)base_ts);
+    buf_u64be(&h, (uint64_t)max_ts);
+    buf_u64be(&h, (uint64_t)of->producer_id);
+    buf_u16be(&h, (uint16_t)of->producer_epoch);
+    buf_u32be(&h, (uint32_t)of->base_sequence);
+    buf_u32be(&h, (uint32_t)count);
+    batch_seal(p, n);
+}
+
+void batch_empty(struct buf *out, const struct batch *of)
+{
+    enum { KEPT = BATCH_APPEND_TIME | BATCH_TRANSACTIONAL | BATCH_CONTROL };
+    size_t at = out->n;
+    buf_fill(out, 0, BATCH_HEADER);
+    if (!out->bad)
+        put_header(out->p + at, of, BATCH_HEADER, of->attributes & KEPT, -1, of->max_timestamp, 0);
+}
+
+static void put_record(struct buf *b, const struct record *r, int64_t timestamp_delta, int64_t offset_delta)
+{
+    size_t size = 1 + varint_size(timestamp_delta) + varint_size(offset_delta) + bytes_size(r->key) +
+                  bytes_size(r->value) + varint_size(r->nheaders) + r->headers.n;
+    put_varint(b, (int64_t)size);
+    buf_u8(b, 0);
+    put_varint(b, timestamp_delta);
+    put_varint(b, offset_delta);
+    put_bytes(b, r->key);
+    put_bytes(b, r->value);
+    put_varint(b, r->nheaders);
+    buf_str(b, r->headers);
+}
+
+enum err batch_rewrite(struct buf *out, const struct batch *of, const struct record *records, size_t n,
+                       int64_t horizon_ms, struct fault *f)
+{
+    struct buf plain = {0};
+    int64_t base_ts = horizon_ms >= 0 ? horizon_ms : records[0].timestamp_ms, max_ts = -1;
+    int codec = of->attributes & 7;
+    size_t at = out->n;
+    for (size_t i = 0; i < n; i++) {
+        int64_t delta = (int64_t)((uint64_t)records[i].timestamp_ms - (uint64_t)base_ts);
+        put_record(&plain, &records[i], delta, records[i].offset - of->base_offset);
+        max_ts = records[i].timestamp_ms > max_ts ? records[i].timestamp_ms : max_ts;
+    }
+    buf_fill(out, 0, BATCH_HEADER);
+    enum err e = ERR_OK;
+    if (codec && !plain.bad)
+        e = codec_compress(codec, buf_view(&plain), out, f);
+    else
+        buf_str(out, buf_view(&plain));
+    if (!e && (plain.bad || out->bad))
+        e = FAULT(f, ERR_NOMEM, {"what", "a record batch"});
+    buf_free(&plain);
+    int16_t attributes = (int16_t)((of->attributes & ~BATCH_HORIZON) | (horizon_ms >= 0 ? BATCH_HORIZON : 0));
+    if (!e)
+        put_header(out->p + at, of, out->n - at, attributes, base_ts, max_ts, n);
+    return e;
+}
+
 /* -- markers -------------------------------------------------------------------------------------------------------- */
 
 enum { MARKER_KEY = 4, MARKER_VALUE = 6, MARKER_ABORT = 0, MARKER_COMMIT = 1 };

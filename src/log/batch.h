@@ -19,7 +19,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 
-enum { BATCH_HEADER = 61, BATCH_PREFIX = 12, BATCH_APPEND_TIME = 8, BATCH_TRANSACTIONAL = 0x10, BATCH_CONTROL = 0x20 /* attributes */ };
+enum { BATCH_HEADER = 61, BATCH_PREFIX = 12, BATCH_APPEND_TIME = 8, BATCH_TRANSACTIONAL = 0x10, BATCH_CONTROL = 0x20, BATCH_HORIZON = 0x40 /* attributes */ };
 struct batch {
     int64_t base_offset;
     int32_t length; /* after the 12-byte prefix */
@@ -61,6 +61,24 @@ bool batch_marker_parse(const struct batch *b, struct batch_marker *out);
 /* A whole control batch at the end of out. */
 CHECK enum err batch_marker_put(struct buf *out, int64_t producer_id, int16_t epoch, struct batch_marker m,
                                 int64_t now_ms, struct fault *f);
+
+/*
+ * What compaction leaves of a batch. Its offsets, producer and sequences are those that it had, so a batch whose records are
+ * all gone still says them. The delete horizon (KIP-534) is the time at which tombstones, or the marker of a transaction
+ * without records, may go; it stands in the base timestamp's place.
+ */
+static inline int64_t batch_horizon_ms(const struct batch *b) /* -1: none */
+{
+    return b->attributes & BATCH_HORIZON ? b->base_timestamp : -1;
+}
+static inline int64_t batch_end_offset(const struct batch *b) /* of the batch after it */
+{
+    return b->base_offset + b->last_offset_delta + 1;
+}
+void batch_empty(struct buf *out, const struct batch *of);
+struct record;
+CHECK enum err batch_rewrite(struct buf *out, const struct batch *of, const struct record *records, size_t n,
+                             int64_t horizon_ms, struct fault *f);
 
 struct record {
     int64_t offset, timestamp_ms;

@@ -31,6 +31,22 @@ static int64_t conf_i64(const struct lists *l, const char *key, int64_t least, i
     return otherwise;
 }
 
+static double conf_ratio(const struct lists *l, const char *key, double otherwise)
+{
+    char text[32];
+    for (int own = 1; own >= 0; own--) {
+        const struct str *value = find(l, key, own);
+        if (!value || value->n >= sizeof text || !value->n)
+            continue;
+        memcpy(text, value->p, value->n);
+        text[value->n] = 0;
+        double v = strtod(text, NULL);
+        if (v >= 0 && v <= 1)
+            return v;
+    }
+    return otherwise;
+}
+
 static struct str conf_str(const struct lists *l, const char *key, const char *otherwise)
 {
     const struct str *value = find(l, key, true);
@@ -62,11 +78,17 @@ void partition_configure(struct log_partition *p, const struct log_config *confi
         .timestamp_after_ms = conf_i64(&l, "message.timestamp.after.max.ms", 0, 3600000),
         .retention_ms = conf_i64(&l, "retention.ms", -1, (int64_t)7 * 86400000),
         .retention_bytes = conf_i64(&l, "retention.bytes", -1, -1),
+        .delete_retention_ms = conf_i64(&l, "delete.retention.ms", 0, 86400000),
+        .min_compaction_lag_ms = conf_i64(&l, "min.compaction.lag.ms", 0, 0),
+        .max_compaction_lag_ms = conf_i64(&l, "max.compaction.lag.ms", 1, INT64_MAX),
+        .min_cleanable_ratio = conf_ratio(&l, "min.cleanable.dirty.ratio", 0.5),
         .append_time = str_eqz(conf_str(&l, "message.timestamp.type", "CreateTime"), "LogAppendTime"),
         .compact = str_find(policy, STR("compact"), 0) >= 0,
         .delete = str_find(policy, STR("delete"), 0) >= 0,
         .name = p->name,
     };
+    if (c.compact && c.segment_ms > c.max_compaction_lag_ms)
+        c.segment_ms = c.max_compaction_lag_ms; /* only closed segments are compacted */
     if (c.segment_bytes > INT32_MAX)
         c.segment_bytes = INT32_MAX; /* positions are 31 bits in Kafka's index */
     os_mutex_lock(p->lock);

@@ -161,6 +161,11 @@ enum err segment_hold(struct segment *s, struct fault *f)
     return use(s, false, &file, f);
 }
 
+void segment_unhold(struct segment *s)
+{
+    done(s);
+}
+
 enum err segment_pread(struct segment *s, char *p, size_t n, uint64_t at, bool nowait, size_t *got, struct fault *f)
 {
     struct os_file *file;
@@ -211,7 +216,7 @@ enum err segment_sync(struct segment *s, struct fault *f)
     enum err e = use(s, false, &file, f);
     if (e)
         return e;
-    e = os_sync(file, "segment.data", f);
+    e = os_sync(file, s->cleaned ? "compact.data" : "segment.data", f);
     done(s);
     return e;
 }

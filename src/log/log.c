@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HOUR_MS = 3600000, CHECK_MS = 300000 /* Kafka's log.retention.check.interval.ms */, RETRY_MS = 1000 };
+enum { CHECK_MS = 300000 /* Kafka's log.retention.check.interval.ms */, COMPACT_BYTES = 16 << 20 };
 
 void log_path(const struct log *l, char out[LOG_PATH], const char *fmt, ...)
 {
@@ -104,131 +104,6 @@ static void worker(void *arg)
     os_mutex_unlock(l->work_lock);
 }
 
-/* -- the background thread: checkpoints, spare journal files, removals -------------------------------------------------- */
-
-void log_kick(struct log *l, bool want_checkpoint, bool spare)
-{
-    os_mutex_lock(l->back_lock);
-    l->back_checkpoint |= want_checkpoint;
-    l->back_spare |= spare;
-    os_cond_signal(l->back_work);
-    os_mutex_unlock(l->back_lock);
-}
-
-void log_doom(struct log *l, const char *dir)
-{
-    char *copy = strdup(dir);
-    if (!copy)
-        os_die("out of memory for a removal");
-    os_mutex_lock(l->back_lock);
-    vec_push(&l->doomed, copy);
-    os_cond_signal(l->back_work);
-    os_mutex_unlock(l->back_lock);
-}
-
-static void make_spare(struct log *l)
-{
-    struct journal_file file;
-    struct fault f;
-    uint64_t size = journal_wants_spare(l);
-    if (!size)
-        return;
-    if (journal_make_file(l, size, &file, &f)) {
-        os_log(OS_WARN, "log", "no spare journal file: %s", fault_message(&f));
-        return;
-    }
-    os_mutex_lock(l->journal.lock);
-    vec_push(&l->journal.spare, file);
-    os_cond_broadcast(l->journal.space);
-    os_mutex_unlock(l->journal.lock);
-}
-
-/* An I/O error here may have eaten a sync: what follows could not be trusted. A full disk only delays. */
-static void run_checkpoint(struct log *l)
-{
-    struct fault f;
-    enum err e = checkpoint(l, false, &f);
-    if (e == ERR_NOSPACE)
-        os_log(OS_ERROR, "log", "no checkpoint: %s", fault_message(&f));
-    else if (e)
-        os_die("a checkpoint failed, stopping: %s", fault_message(&f));
-}
-
-static void run_retention(struct log *l, bool policies)
-{
-    struct fault f;
-    int64_t now_ms = os_now_ms(), due_ms = INT64_MAX;
-    if (policies) {
-        os_mutex_lock(l->back_lock);
-        l->retention_looked_ms = now_ms;
-        l->retention_due_ms = INT64_MAX; /* from here on what is appended says when it is due */
-        os_mutex_unlock(l->back_lock);
-        due_ms = retention_policies(l, now_ms);
-    }
-    enum err e = retention_trim(l, &f);
-    if (e == ERR_NOSPACE)
-        os_log(OS_ERROR, "log", "nothing can be deleted: %s", fault_message(&f));
-    else if (e)
-        os_die("a log's start could not be written, stopping: %s", fault_message(&f));
-    int64_t least_ms = now_ms + l->o.retention_check_ms;
-    due_ms = e ? now_ms + RETRY_MS : due_ms > least_ms ? due_ms : least_ms;
-    os_mutex_lock(l->back_lock);
-    l->retention_due_ms = due_ms < l->retention_due_ms ? due_ms : l->retention_due_ms;
-    os_mutex_unlock(l->back_lock);
-}
-
-/* What is to be done now. *wait_ms else: until something is due, -1: nothing is. The wall clock may be set: it is asked
- * again every hour. */
-struct back_work {
-    bool policies, trim, checkpoint, spare, doomed;
-};
-static bool back_due(struct log *l, struct back_work *w, int64_t *wait_ms)
-{
-    int64_t now_ms = os_now_ms();
-    *w = (struct back_work){.policies = l->retention_on && (l->back_retention || l->retention_due_ms <= now_ms),
-                            .trim = l->starts.n > 0,
-                            .checkpoint = l->back_checkpoint,
-                            .spare = l->back_spare,
-                            .doomed = l->doomed.n > 0};
-    bool never = !l->retention_on || l->retention_due_ms == INT64_MAX;
-    *wait_ms = never ? -1 : l->retention_due_ms - now_ms;
-    *wait_ms = *wait_ms > HOUR_MS ? HOUR_MS : *wait_ms;
-    return w->policies || w->trim || w->checkpoint || w->spare || w->doomed;
-}
-
-static void back(void *arg)
-{
-    struct log *l = arg;
-    struct fault f;
-    struct back_work w;
-    int64_t wait_ms;
-    os_mutex_lock(l->back_lock);
-    for (;;) {
-        while (!back_due(l, &w, &wait_ms) && !l->back_stop) {
-            if (wait_ms < 0)
-                os_cond_wait(l->back_work, l->back_lock);
-            else
-                (void)os_cond_wait_until(l->back_work, l->back_lock, os_mono_ns() + wait_ms * 1000000);
-        }
-        if (l->back_stop && !l->doomed.n && !l->starts.n)
-            break;
-        char *doomed = w.doomed ? l->doomed.p[--l->doomed.n] : NULL;
-        l->back_checkpoint = l->back_spare = l->back_retention = false;
-        os_mutex_unlock(l->back_lock);
-        if (w.spare)
-            make_spare(l);
-        if (w.checkpoint)
-            run_checkpoint(l);
-        if (w.policies || w.trim)
-            run_retention(l, w.policies);
-        if (doomed && os_remove_tree(doomed, &f))
-            os_log(OS_WARN, "log", "a deleted topic's files stay until the next start: %s", fault_message(&f));
-        free(doomed);
-        os_mutex_lock(l->back_lock);
-    }
-    os_mutex_unlock(l->back_lock);
-}
-
 /* -- open --------------------------------------------------------------------------------------------------------------- */
 
 enum err log_newer_format(const char *what, uint32_t format, struct fault *f)
@@ -290,7 +165,7 @@ static enum err log_new(struct log **out, const struct log_options *o, struct fa
     l->o.mark_bytes = o->mark_bytes ? o->mark_bytes : 256 << 10;
     l->o.segment_ms = o->segment_ms ? o->segment_ms : (int64_t)7 * 86400000;
     l->o.retention_check_ms = o->retention_check_ms ? o->retention_check_ms : CHECK_MS;
-    l->retention_due_ms = INT64_MAX;
+    l->o.compact_bytes = o->compact_bytes ? o->compact_bytes : COMPACT_BYTES;
     struct os_mutex **locks[] = {&l->meta_lock, &l->topics_lock, &l->watch_lock,
                                  &l->back_lock, &l->work_lock,   &l->journal.lock};
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++)
@@ -348,7 +223,7 @@ static enum err start_threads(struct log *l, struct fault *f)
 {
     enum err e = journal_start(l, f);
     if (!e)
-        e = os_thread_start(&l->back, "log-back", back, l, f);
+        e = log_back_start(l, f);
     if (!e)
         e = os_thread_start(&l->worker, "log-worker", worker, l, f);
     return e;
@@ -392,6 +267,8 @@ enum err log_open(struct log **out, const struct log_options *o, struct fault *f
         e = write_labels(l, f);
     if (!e)
         e = recover(l, f);
+    if (!e)
+        compact_load(l);
     if (!e)
         e = start_threads(l, f);
     if (e) {

@@ -50,6 +50,7 @@ struct log_options {
     uint64_t journal_file_bytes; /* default 64 MiB, recycled */
     int64_t segment_ms;          /* 7 days */
     int64_t retention_check_ms;  /* how often expired records are looked for at most: 5 minutes */
+    uint64_t compact_bytes;      /* of memory for compaction's map of keys: 16 MiB */
     uint64_t mark_bytes;         /* what of a segment a start reads again at most, about; default 256 KiB */
     uint64_t rewrite_bytes;      /* a metadata.log below this is never written anew; default 1 MiB */
     uint64_t open_files;         /* segments open at once; default a quarter of the process's limit, at most 4096 */

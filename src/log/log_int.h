@@ -12,6 +12,7 @@
  *   journal.c     the journal's files and the committer
  *   recover.c     what is on disk → partitions (recover_partition.c)
  *   checkpoint.c  segments synced, marks, journal files recycled;  points.c  the recovery points' file
+ *   back.c        the background thread;  compact.c  compaction: when, and its files;  cleaner.c  what stays;  keymap.c
  *   conf.c        settings of topics, and what they inherit;  retention.c  log starts raised, segments unlinked
  *
  * Locks, in the order in which they may be taken: meta (a change of the catalogue, held across its sync) → topics (the
@@ -47,6 +48,7 @@ enum {
     LOG_JOURNAL_FIRST = 4 << 20, /* the first journal file: small, so that a fresh start is quick */
     LOG_JOURNAL_LIVE = 4,        /* full journal files that may wait for the segments' syncs */
     LOG_CACHED_POSITIONS = 16,
+    LOG_COMPACT_RETRY_MS = 15000, /* Kafka's log.cleaner.backoff.ms */
     LOG_TS_UNKNOWN = -2, /* a segment's first timestamp, when it was not read yet */
 };
 
@@ -104,16 +106,22 @@ struct segment {
     bool dirty;         /* written since the last sync */
     bool closed;
     bool index_synced;
+    bool cleaned; /* compaction writes it; it takes no part yet */
+    bool gone;    /* compaction has put another in its place: its files' names are that one's. Under the lock */
     char path[]; /* …/NNN, without extension */
 };
 
 enum err segment_open(struct segment **out, struct files *files, const char *dir, int64_t base_offset, bool create,
                       struct fault *f);
+#define SEGMENT_CLEANED ".cleaned" /* in the names of a segment's files while compaction writes them */
+CHECK enum err segment_create_cleaned(struct segment **out, struct files *files, const char *dir, int64_t base_offset,
+                                      struct fault *f);
 void segment_free(struct segment *s);
 /* Its file (files.c), opened when it is not. nowait: ERR_AGAIN when it is not, or the disk would have to be read. */
 CHECK enum err segment_create_file(struct segment *s, struct fault *f);
 void segment_close_file(struct segment *s);
 CHECK enum err segment_hold(struct segment *s, struct fault *f);
+void segment_unhold(struct segment *s);
 CHECK enum err segment_pread(struct segment *s, char *p, size_t n, uint64_t at, bool nowait, size_t *got,
                              struct fault *f);
 CHECK enum err segment_reserve(struct segment *s, uint64_t at, uint64_t n, struct fault *f);
@@ -214,6 +222,8 @@ struct partition_conf {
     uint64_t segment_bytes, segment_index_bytes;
     int64_t segment_ms, max_message_bytes, timestamp_before_ms, timestamp_after_ms;
     int64_t retention_ms, retention_bytes; /* -1: without end */
+    int64_t delete_retention_ms, min_compaction_lag_ms, max_compaction_lag_ms;
+    double min_cleanable_ratio;
     bool append_time, compact, delete;
     const char *name; /* of the partition, for messages */
 };
@@ -227,6 +237,8 @@ struct log_partition {
     int64_t log_start, high_watermark, log_end;
     int64_t log_start_wanted;       /* where it will begin once that is durable; below log_start: nothing to do */
     int64_t recovery_point;         /* as on disk */
+    int64_t first_dirty;            /* compacted up to here */
+    bool uncleanable, compact_waits;
     struct mark mark, pending;      /* durable; its files are written, and not synced */
     int64_t taking;                 /* the offset of the mark that a checkpoint is making durable, or -1 */
     VEC(struct segment *) segments; /* by base offset; the last is active */
@@ -380,6 +392,8 @@ struct log {
     struct os_mutex *back_lock;
     struct os_cond *back_work;
     bool back_stop, back_checkpoint, back_spare, back_retention;
+    bool back_compact;
+    int64_t compact_due_ms;          /* INT64_MAX: nothing will be due by itself */
     bool retention_on;               /* it is known what topics inherit */
     int64_t retention_due_ms;        /* the wall clock's time of the next look; INT64_MAX: none */
     int64_t retention_looked_ms;     /* and of the last one */
@@ -403,7 +417,8 @@ struct log {
 void log_path(const struct log *l, char out[LOG_PATH], const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Stop accepting appends and call its watchers; its directory goes away in the background. */
 void partition_delete(struct log_partition *p);
-void log_kick(struct log *l, bool checkpoint, bool spare); /* wake the background thread */
+CHECK enum err log_back_start(struct log *l, struct fault *f); /* the background thread (back.c) */
+void log_kick(struct log *l, bool checkpoint, bool spare);     /* wake it */
 void log_wake_watches(struct log_partition *p);            /* under watch_lock */
 void log_doom(struct log *l, const char *dir);             /* remove this tree in the background */
 
@@ -443,8 +458,18 @@ void retention_soon(struct log *l);
 void retention_start(struct log *l);
 /* Choose what expired or is too much. Returns when something will expire, or INT64_MAX. */
 int64_t retention_policies(struct log *l, int64_t now_ms);
-/* Raise the log starts that are wanted, answer who waits for it, unlink what lies below them. */
+/* Raise the log starts that are wanted, answer who waits for it; then unlink what lies below them. */
+CHECK enum err retention_raise(struct log *l, struct fault *f);
 CHECK enum err retention_trim(struct log *l, struct fault *f);
+
+/* -- compaction (compact.c); on the background thread --------------------------------------------------------------------- */
+void compact_load(struct log *l); /* how far it had come */
+/* Compact what is due. Returns when something will be due by itself, or INT64_MAX. */
+int64_t compact_run(struct log *l, int64_t now_ms);
+void compact_soon(struct log *l); /* a segment was closed */
+/* Between two slices of long work: do the thread's other work, then leave the disk to others for so long. False: stop. */
+bool log_back_breathe(struct log *l, int64_t rest_ns);
+CHECK enum err log_run_checkpoint(struct log *l); /* says what fails; a failed sync ends the process */
 
 struct recovery_point {
     struct os_uuid id;

@@ -148,6 +148,8 @@ enum err partition_roll(struct log_partition *p, struct fault *f)
     p->dir_dirty = true;
     if (p->conf.retention_bytes >= 0)
         retention_soon(p->log);
+    if (p->conf.compact)
+        compact_soon(p->log);
     STAT_ADD(p->log, segments, 1);
     if (partition_snapshot(p, p->log_end, NULL)) /* without one, retention waits for the next */
         os_log(OS_WARN, "log", "%s: no producer snapshot at %lld", p->name, (long long)p->log_end);

@@ -117,10 +117,11 @@ static enum log_status find_place(struct log_partition *p, int64_t offset, unsig
 }
 
 /* The next sequential read begins here. */
-static void remember(struct log_partition *p, int64_t offset, int64_t segment, uint64_t position)
+static void remember(struct log_partition *p, int64_t offset, const struct segment *s, uint64_t position)
 {
     os_mutex_lock(p->lock);
-    p->cache[p->cache_at++ % LOG_CACHED_POSITIONS] = (struct position){offset, segment, position};
+    if (!s->gone)
+        p->cache[p->cache_at++ % LOG_CACHED_POSITIONS] = (struct position){offset, s->base_offset, position};
     os_mutex_unlock(p->lock);
 }
 
@@ -212,7 +213,7 @@ static enum log_status read_once(struct log_partition *p, struct place *at, stru
     if (!status && c.next >= 0) {
         slice->from = slice->bytes + c.from;
         slice->n = c.to - c.from;
-        remember(p, c.next, s->base_offset, at->position + c.to);
+        remember(p, c.next, s, at->position + c.to);
         STAT_ADD(p->log, read_bytes, slice->n);
         *out = slice;
         return LOG_OK;
@@ -230,12 +231,26 @@ static enum log_status read_once(struct log_partition *p, struct place *at, stru
     return status ? status : c.bad ? LOG_CORRUPT_MESSAGE : LOG_OK;
 }
 
-static enum log_status read_segment(struct log_partition *p, struct place *at, struct wish *w, struct log_slice **out)
+/* Another was put in its place while its index was read, which may be that one's. */
+static bool is_gone(struct log_partition *p, const struct segment *s)
+{
+    os_mutex_lock(p->lock);
+    bool gone = s->gone;
+    os_mutex_unlock(p->lock);
+    return gone;
+}
+
+static enum log_status read_segment(struct log_partition *p, struct place *at, struct wish *w, struct log_slice **out,
+                                    bool *again_elsewhere)
 {
     struct fault f;
     if (!at->known && w->nowait)
         return LOG_AGAIN;
-    if (!at->known && segment_position(at->segment, at->offset, &at->position, &f)) {
+    enum err e = at->known ? ERR_OK : segment_position(at->segment, at->offset, &at->position, &f);
+    *again_elsewhere = !at->known && is_gone(p, at->segment);
+    if (*again_elsewhere)
+        return LOG_OK;
+    if (e) {
         os_log(OS_ERROR, "log", "%s", fault_message(&f));
         return LOG_STORAGE_ERROR;
     }
@@ -256,13 +271,16 @@ enum log_status log_read(struct log_partition *p, int64_t offset, size_t max_byt
             return status;
         struct wish w = {max_bytes < CLASS_LEAST ? CLASS_LEAST : max_bytes, max_bytes, at_least_one,
                          flags & LOG_READ_NOWAIT};
-        status = gone_meanwhile(p, offset, read_segment(p, &at, &w, out));
+        bool again;
+        status = gone_meanwhile(p, offset, read_segment(p, &at, &w, out, &again));
         if (status && *out) {
             log_slice_release(*out);
             *out = NULL;
         }
         bool through = at.position >= at.size;
         segment_release(p, at.segment);
+        if (!status && again)
+            continue;
         if (status || *out || !through || at.next_base < 0 || at.next_base >= at.end)
             return status;
         offset = at.next_base;

@@ -20,6 +20,7 @@ enum { SCAN_BYTES = 32 << 10, BATCH_LIMIT = 1 << 30 };
 struct listing {
     VEC(int64_t) base, aborted, snapshots; /* of NNN.log, of NNN.txnindex, of NNN.snapshot */
     VEC(int64_t) indexes;                  /* of any index */
+    VEC(int64_t) cleaned;                  /* of any file that compaction was writing */
 };
 
 static enum err note_name(void *arg, const char *name)
@@ -30,6 +31,10 @@ static enum err note_name(void *arg, const char *name)
     if (s.n < 24 || !str_to_i64(str_sub(s, 0, 20), &offset) || offset < 0)
         return ERR_OK;
     struct str ext = str_sub(s, 20, s.n);
+    if (str_starts(ext, STR(SEGMENT_CLEANED))) {
+        vec_push(&list->cleaned, offset);
+        return ERR_OK;
+    }
     if (str_eqz(ext, ".log"))
         vec_push(&list->base, offset);
     else if (str_eqz(ext, ".txnindex"))
@@ -215,6 +220,79 @@ static enum err scan_segment(struct scan *c, struct fault *f)
         }
     }
     free(buf);
+    return e;
+}
+
+/* -- compaction that was broken off (compact.c) ------------------------------------------------------------------------------ */
+
+/* The segment's indexes from its batches; *end: the offset after the last one. */
+static enum err index_anew(struct log_partition *p, struct segment *s, int64_t *end, struct fault *f)
+{
+    struct producers nobody = {0};
+    struct scan c = {.p = p,
+                     .s = s,
+                     .index = true,
+                     .until = INT64_MAX,
+                     .producers = &nobody,
+                     .producers_from = INT64_MAX,
+                     .aborted_from = INT64_MAX,
+                     .now_ms = os_now_ms(),
+                     .next = s->base_offset};
+    enum err e = scan_segment(&c, f);
+    *end = c.next;
+    if (!e)
+        e = segment_flush_index(s, true, f);
+    if (!e)
+        e = segment_sync_index(s, f);
+    segment_drop_index(s);
+    return e;
+}
+
+/* Segments that this one has replaced. */
+static enum err remove_replaced(struct log_partition *p, size_t at, int64_t end, struct fault *f)
+{
+    enum err e = ERR_OK;
+    while (!e && at + 2 < p->segments.n && p->segments.p[at + 1]->base_offset < end) {
+        struct segment *s = p->segments.p[at + 1];
+        e = segment_unlink_at(p->dir, s->base_offset, f);
+        segment_free(s);
+        memmove(p->segments.p + at + 1, p->segments.p + at + 2, (p->segments.n - at - 2) * sizeof s);
+        p->segments.n--;
+        STAT_ADD(p->log, segments, (uint64_t)-1);
+    }
+    return e;
+}
+
+/* Whether the new segment has got its name or not: what is under the name is whole, and files beside it are made to fit. */
+static enum err finish_compaction(struct log_partition *p, int64_t base, struct fault *f)
+{
+    static const char *const EXT[] = {".log", ".index", ".timeindex", ".txnindex"};
+    char path[LOG_PATH];
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i + 1 < p->segments.n; i++) {
+        int64_t end;
+        if (p->segments.p[i]->base_offset != base)
+            continue;
+        e = index_anew(p, p->segments.p[i], &end, f);
+        if (!e)
+            e = remove_replaced(p, i, end, f);
+    }
+    if (!e) /* the next start goes by the files named .cleaned, too: they go last */
+        e = os_sync_dir(p->dir, "segment.dir", f);
+    for (int i = 0; !e && i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%020lld%s%s", p->dir, (long long)base, SEGMENT_CLEANED, EXT[i]);
+        e = os_unlink(path, f);
+        e = e == ERR_NOTFOUND ? ERR_OK : e;
+    }
+    p->dir_dirty = true;
+    return e;
+}
+
+static enum err finish_compactions(struct log_partition *p, const struct listing *list, struct fault *f)
+{
+    enum err e = list->cleaned.n ? os_sync_dir(p->dir, "segment.dir", f) : ERR_OK;
+    for (size_t i = 0; !e && i < list->cleaned.n; i++)
+        e = finish_compaction(p, list->cleaned.p[i], f);
     return e;
 }
 
@@ -448,6 +526,8 @@ static enum err recover_files(struct log_partition *p, struct listing *list, int
     if (!e && !clean)
         e = rewrite_epochs(p, f);
     if (!e)
+        e = finish_compactions(p, list, f);
+    if (!e)
         e = load_closed(p, f);
     if (!e)
         e = load_producers(p, list, recovery_point, &producers_from, f);
@@ -479,5 +559,6 @@ enum err recover_partition(struct log_partition *p, const struct recovery_point 
     vec_free(&list.aborted);
     vec_free(&list.snapshots);
     vec_free(&list.indexes);
+    vec_free(&list.cleaned);
     return e;
 }

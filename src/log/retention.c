@@ -23,7 +23,15 @@ enum { FIRST_MS = 30000 /* Kafka's log.initial.task.delay.ms */ };
 void retention_soon(struct log *l)
 {
     os_mutex_lock(l->back_lock);
-    l->back_retention = true;
+    l->back_retention = l->back_compact = true;
+    os_cond_signal(l->back_work);
+    os_mutex_unlock(l->back_lock);
+}
+
+void compact_soon(struct log *l)
+{
+    os_mutex_lock(l->back_lock);
+    l->back_compact = true;
     os_cond_signal(l->back_work);
     os_mutex_unlock(l->back_lock);
 }
@@ -38,7 +46,7 @@ void retention_start(struct log *l)
         l->retention_looked_ms = now_ms + first_ms - l->o.retention_check_ms;
         l->retention_due_ms = now_ms + first_ms;
     }
-    l->retention_on = true;
+    l->retention_on = l->back_compact = true;
     os_cond_signal(l->back_work);
     os_mutex_unlock(l->back_lock);
 }
@@ -308,12 +316,18 @@ int64_t retention_policies(struct log *l, int64_t now_ms)
     return due_ms;
 }
 
+enum err retention_raise(struct log *l, struct fault *f)
+{
+    enum err e = checkpoint_log_starts(l, f);
+    answer(l, e);
+    return e;
+}
+
 enum err retention_trim(struct log *l, struct fault *f)
 {
     struct log_partition **all;
     size_t n = log_all_partitions(l, &all);
-    enum err e = checkpoint_log_starts(l, f);
-    answer(l, e);
+    enum err e = retention_raise(l, f);
     if (!e && trim(all, n) && !(e = checkpoint(l, false, f)))
         trim(all, n);
     release_all(all, n);

@@ -33,14 +33,15 @@ static enum err fresh_indexes(const struct segment *s, struct fault *f)
     return e;
 }
 
-enum err segment_open(struct segment **out, struct files *files, const char *dir, int64_t base_offset, bool create,
-                      struct fault *f)
+static enum err open_as(struct segment **out, struct files *files, const char *dir, int64_t base_offset, bool create,
+                        bool cleaned, struct fault *f)
 {
-    size_t n = strlen(dir) + 32;
+    size_t n = strlen(dir) + 48;
     struct segment *s = calloc(1, sizeof *s + n);
     if (!s)
         return FAULT(f, ERR_NOMEM, {"what", "a segment"});
-    snprintf(s->path, n, "%s/%020lld", dir, (long long)base_offset);
+    snprintf(s->path, n, "%s/%020lld%s", dir, (long long)base_offset, cleaned ? SEGMENT_CLEANED : "");
+    s->cleaned = cleaned;
     s->files = files;
     s->refs = 1;
     s->base_offset = base_offset;
@@ -62,6 +63,18 @@ enum err segment_open(struct segment **out, struct files *files, const char *dir
     s->reserved = s->size;
     *out = s;
     return ERR_OK;
+}
+
+enum err segment_open(struct segment **out, struct files *files, const char *dir, int64_t base_offset, bool create,
+                      struct fault *f)
+{
+    return open_as(out, files, dir, base_offset, create, false, f);
+}
+
+enum err segment_create_cleaned(struct segment **out, struct files *files, const char *dir, int64_t base_offset,
+                                struct fault *f)
+{
+    return open_as(out, files, dir, base_offset, true, true, f);
 }
 
 void segment_free(struct segment *s)
@@ -117,7 +130,7 @@ static void time_push(struct segment *s)
 void segment_note(struct segment *s, const struct batch *b, uint64_t position)
 {
     int64_t last = b->base_offset + b->last_offset_delta;
-    if (s->max_ts_offset < 0 || b->max_timestamp > s->max_ts) {
+    if (b->count && (s->max_ts_offset < 0 || b->max_timestamp > s->max_ts)) { /* an empty one has no record of it */
         s->max_ts = b->max_timestamp;
         s->max_ts_offset = last;
     }
@@ -149,7 +162,7 @@ static enum err append_file(const struct segment *s, const char *ext, const stru
     if (!e && b->n)
         e = os_pwrite(file, b->p, b->n, at, f);
     if (!e && sync)
-        e = os_sync(file, "segment.index", f);
+        e = os_sync(file, s->cleaned ? "compact.index" : "segment.index", f);
     os_close(file);
     return e;
 }

@@ -107,7 +107,7 @@ enum log_status log_max_timestamp(struct log_partition *p, int64_t *offset, int6
                 log_slice_release(slice);
                 return LOG_CORRUPT_MESSAGE;
             }
-            best = b.max_timestamp > best ? b.max_timestamp : best;
+            best = b.count && b.max_timestamp > best ? b.max_timestamp : best;
             at = b.base_offset + b.last_offset_delta + 1;
         }
         log_slice_release(slice);

@@ -193,7 +193,16 @@ enum log_status log_aborted(struct log_partition *p, int64_t from, int64_t to, s
             break;
         if (file) {
             status = search_file(&found, s, from, to);
+            os_mutex_lock(p->lock);
+            bool gone = s->gone; /* compaction put another in its place meanwhile: all over again */
+            os_mutex_unlock(p->lock);
             segment_release(p, s);
+            if (gone) {
+                vec_free(&found.list);
+                found = (struct found){0};
+                status = LOG_OK;
+                base = 0;
+            }
         }
     }
     *n = status ? 0 : found.list.n;
