@@ -3,10 +3,10 @@
 SEEDS ?= 1000
 POWERCUT := $(B)/tests/sim/powercut
 
-$(POWERCUT): $(B)/tests/sim/powercut.o $(B)/tests/sim/shorten.o $(B)/tests/sim/teller.o $(B)/tests/sim/truth.o $(B)/tests/sim/port.o $(B)/tests/sim/live.o $(B)/libpenstock.a
+$(POWERCUT): $(B)/tests/sim/powercut.o $(B)/tests/sim/keeper.o $(B)/tests/sim/shorten.o $(B)/tests/sim/teller.o $(B)/tests/sim/truth.o $(B)/tests/sim/port.o $(B)/tests/sim/live.o $(B)/libpenstock.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
--include $(B)/tests/sim/powercut.d $(B)/tests/sim/shorten.d $(B)/tests/sim/teller.d $(B)/tests/sim/truth.d $(B)/tests/sim/port.d $(B)/tests/sim/live.d
+-include $(B)/tests/sim/powercut.d $(B)/tests/sim/keeper.d $(B)/tests/sim/shorten.d $(B)/tests/sim/teller.d $(B)/tests/sim/truth.d $(B)/tests/sim/port.d $(B)/tests/sim/live.d
 
 test-powercut: $(POWERCUT)
 	@$(POWERCUT) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(NOSYNC),--nosync) $(if $(DROP),--drop $(DROP))

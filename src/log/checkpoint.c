@@ -34,6 +34,7 @@ void partition_mark(struct log_partition *p)
     struct segment *s = partition_active(p);
     struct fault f;
     bool producers = p->producers.n > 0;
+    p->dir_dirty |= !s->index_written || !s->times_written; /* a power cut may have taken their names: made anew now */
     enum err e = segment_flush_index(s, true, &f);
     if (!e && producers)
         e = partition_snapshot(p, p->log_end, &f);

@@ -14,7 +14,7 @@
  * and go (recover_partition.c). As long as a file named .cleaned is there the start makes NNN's indexes anew. The transaction index
  * needs no such care: the records of which it speaks are gone from the new segment.
  *
- * Only what lies below the recovery point is compacted: the journal knows nothing of it. What is in the map and the progress
+ * Only what lies below the recovery point is compacted: the journal and marks know nothing of it. What is in the map and the progress
  * (cleaner-offset-checkpoint, Kafka's format, unsynced) can be lost: a round does again what another has done.
  */
 #include "log/compact_int.h"
@@ -22,7 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { READ_BYTES = 1 << 20, SLICE_BYTES = 4 << 20, WRITE_BYTES = 1 << 20, SYNC_BYTES = 16 << 20 };
+enum { READ_BYTES = 1 << 20, SLICE_BYTES = 4 << 20, WRITE_BYTES = 1 << 20, SYNC_BYTES = 16 << 20, COMMIT_MS = 100 };
 
 struct compaction {
     struct log *l;
@@ -122,8 +122,10 @@ static size_t cleanable(const struct log_partition *p, int64_t now_ms, int64_t *
     for (; n + 1 < p->segments.n; n++) {
         const struct segment *s = p->segments.p[n];
         int64_t end = p->segments.p[n + 1]->base_offset;
-        if (!s->closed || end > p->high_watermark)
+        if (!s->closed || end >= p->high_watermark) { /* what rolled it is on its way to the disk */
+            *due_ms = sooner(*due_ms, now_ms + COMMIT_MS);
             break;
+        }
         if (end > stable) { /* a transaction is open: nobody tells when it ends */
             *due_ms = sooner(*due_ms, now_ms + LOG_COMPACT_RETRY_MS);
             break;
@@ -302,9 +304,8 @@ static bool begin(struct compaction *c)
     size_t n = p->deleted || p->failed ? 0 : cleanable(p, c->cleaner.now_ms, &due_ms);
     c->conf = p->conf;
     c->first_dirty = p->first_dirty;
-    for (size_t i = 0; i < n && p->segments.p[i + 1]->base_offset <= p->recovery_point &&
-                       p->segments.p[i]->index_synced;
-         i++) {
+    for (size_t i = 0; i < n && p->segments.p[i + 1]->base_offset < p->recovery_point && p->segments.p[i]->index_synced;
+         i++) { /* strictly below: recovery goes on in the segment that ends at the recovery point */
         p->segments.p[i]->refs++;
         vec_push(&c->segments, p->segments.p[i]);
         vec_push(&c->ends, p->segments.p[i + 1]->base_offset);

@@ -174,7 +174,7 @@ static struct seen look(struct log_partition *p)
 
 static void settle(void)
 {
-    os_sleep_ms(100);
+    os_sleep_ms(500);
 }
 
 static void reopen(struct log **l, struct log_partition **p)

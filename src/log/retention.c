@@ -241,44 +241,17 @@ enum log_status log_delete_records(struct log_partition *p, int64_t offset,
     return status;
 }
 
-/* Those whose log start is durable, and those whose topic is gone; when it cannot be made durable now, all. */
-static void answer(struct log *l, enum err failed)
+/* Who waited when it was made durable: nobody who came later. The partition's lock is never taken under the thread's:
+ * appends take them the other way round. */
+static void answer(const struct start_waiter *all, size_t n)
 {
-    VEC(struct start_waiter) all = {0}, ready = {0};
-    os_mutex_lock(l->back_lock);
-    for (size_t i = 0; i < l->starts.n; i++)
-        vec_push(&all, l->starts.p[i]);
-    os_mutex_unlock(l->back_lock);
-    /* not under back_lock: who has a partition's lock may wait for the journal's, and who has that for this one. Nobody else takes
-     * something out of the list. */
-    size_t left = 0;
-    for (size_t i = 0; i < all.n; i++) {
-        struct start_waiter w = all.p[i];
-        os_mutex_lock(w.p->lock);
-        bool now = w.p->log_start >= w.offset || w.p->deleted || failed;
-        os_mutex_unlock(w.p->lock);
-        if (now)
-            vec_push(&ready, w);
-        else
-            all.p[left++] = w;
-    }
-    os_mutex_lock(l->back_lock);
-    for (size_t i = all.n; i < l->starts.n; i++) /* came meanwhile */
-        l->starts.p[left + i - all.n] = l->starts.p[i];
-    l->starts.n -= all.n - left;
-    for (size_t i = 0; i < left; i++)
-        l->starts.p[i] = all.p[i];
-    os_mutex_unlock(l->back_lock);
-    vec_free(&all);
-    for (size_t i = 0; i < ready.n; i++) {
-        struct start_waiter *w = &ready.p[i];
-        struct log_offsets o = log_partition_offsets(w->p);
+    for (size_t i = 0; i < n; i++) {
+        struct log_offsets o = log_partition_offsets(all[i].p);
         struct log_append_result r = {.log_start = o.log_start};
-        r.status = o.deleted ? LOG_UNKNOWN_TOPIC : o.log_start < w->offset ? LOG_STORAGE_ERROR : LOG_OK;
-        w->done(w->arg, &r);
-        log_partition_release(w->p);
+        r.status = o.deleted ? LOG_UNKNOWN_TOPIC : o.log_start < all[i].offset ? LOG_STORAGE_ERROR : LOG_OK;
+        all[i].done(all[i].arg, &r);
+        log_partition_release(all[i].p);
     }
-    vec_free(&ready);
 }
 
 /* -- all of it --------------------------------------------------------------------------------------------------------------- */
@@ -318,8 +291,14 @@ int64_t retention_policies(struct log *l, int64_t now_ms)
 
 enum err retention_raise(struct log *l, struct fault *f)
 {
+    VEC(struct start_waiter) all;
+    os_mutex_lock(l->back_lock);
+    memcpy(&all, &l->starts, sizeof all);
+    memset(&l->starts, 0, sizeof l->starts);
+    os_mutex_unlock(l->back_lock);
     enum err e = checkpoint_log_starts(l, f);
-    answer(l, e);
+    answer(all.p, all.n);
+    vec_free(&all);
     return e;
 }
 

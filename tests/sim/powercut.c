@@ -7,6 +7,7 @@
  * the platter. Idempotent producers repeat, after a cut, what was not answered. The cut falls
  * anywhere: in a start-up, in a recovery, in a clean stop.
  */
+#include "keeper.h"
 #include "live.h"
 #include "shorten.h"
 #include "teller.h"
@@ -449,6 +450,12 @@ static void watch_query(void *arg)
     }
 }
 
+static void keeper(void *arg)
+{
+    struct actor *me = arg;
+    keeper_run(T, me->r->l, &me->r->stop);
+}
+
 static void teller(void *arg)
 {
     struct actor *me = arg;
@@ -466,7 +473,7 @@ static bool has_source(void)
 static void work(struct log *l, struct broker *b)
 {
     static void (*const ROLES[])(void *) = {producer, producer, producer, hose,       consumer,
-                                            admin,    teller,   teller,   watch_query};
+                                            admin,    teller,   teller,   keeper,     watch_query};
     enum { ROLE_COUNT = sizeof ROLES / sizeof *ROLES };
     struct run r = {.l = l, .b = b, .lock = os_mutex_new()};
     struct port port;
@@ -474,6 +481,7 @@ static void work(struct log *l, struct broker *b)
     if (!has_source())
         create_one(&port, "s");
     port_close(&port);
+    keeper_start(T, l);
     r.live = live_start(T, l);
     struct actor actors[ROLE_COUNT];
     struct os_thread *threads[ROLE_COUNT];
@@ -517,7 +525,7 @@ static struct log *open_and_check(struct broker **b)
     struct log *l;
     struct fault f;
     enum err e = log_open(&l, &o, &f);
-    if (!e && truth_check(T, l))
+    if (!e && truth_check(T, l) + keeper_check(T, l))
         _exit(1);
     struct log_stats stats = {0};
     if (!e)
@@ -617,6 +625,10 @@ static bool run_seed(uint64_t seed)
     memset(T->tellers, 0, sizeof T->tellers);
     for (int i = 0; i < TELLERS; i++)
         T->tellers[i].id = -1;
+    T->table_made = false;
+    memset(T->table_next, 0, sizeof T->table_next);
+    memset(T->table_tried, 0, sizeof T->table_tried);
+    memset(T->table_acked, 0, sizeof T->table_acked);
     memset(T->facts_tried, 0, sizeof T->facts_tried);
     memset(T->facts_acked, 0, sizeof T->facts_acked);
     memset(T->producers, 0, sizeof T->producers);
@@ -698,16 +710,17 @@ static int all_pass(uint64_t from, uint64_t to)
                     (unsigned long long)seed);
             failed++;
         }
-    printf("powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements and "
-           "%llu commits held, %llu deletions (%llu attempts gone), %llu retries, records of transactions: %llu "
-           "committed, %llu aborted (%llu finished after a "
-           "start), %llu rows of a query, %llu batches again, %lld s\n",
-           (unsigned long long)(to - from + 1), (unsigned long long)T->cuts, (unsigned long long)T->opens,
-           (unsigned long long)T->recovered_records, (unsigned long long)T->checked_acks,
-           (unsigned long long)T->checked_commits, (unsigned long long)T->deletions, (unsigned long long)T->deleted,
-           (unsigned long long)T->retries, (unsigned long long)T->checked_commits_of_txns,
-           (unsigned long long)T->checked_aborts_of_txns, (unsigned long long)T->txns_recovered,
-           (unsigned long long)T->query_rows, (unsigned long long)T->query_again, (long long)(time(NULL) - start));
+    printf(
+        "powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements and "
+        "%llu commits held, %llu deletions (%llu attempts gone), %llu records compacted away, %llu retries, records of transactions: %llu committed, %llu aborted (%llu finished after a "
+        "start), %llu rows of a query, %llu batches again, %lld s\n",
+        (unsigned long long)(to - from + 1), (unsigned long long)T->cuts, (unsigned long long)T->opens,
+        (unsigned long long)T->recovered_records, (unsigned long long)T->checked_acks,
+        (unsigned long long)T->checked_commits, (unsigned long long)T->deletions,
+           (unsigned long long)T->deleted, (unsigned long long)T->table_gaps, (unsigned long long)T->retries,
+        (unsigned long long)T->checked_commits_of_txns, (unsigned long long)T->checked_aborts_of_txns,
+        (unsigned long long)T->txns_recovered, (unsigned long long)T->query_rows, (unsigned long long)T->query_again,
+        (long long)(time(NULL) - start));
     printf("powercut: %llu passed, %llu failed, 0 skipped\n", (unsigned long long)(to - from + 1 - failed),
            (unsigned long long)failed);
     return failed != 0;

@@ -28,6 +28,7 @@ enum {
     TXN_ATTEMPTS = 6,
     FACTS = 8,
     QUERY_BATCHES = 1 << 16,
+    TABLE_KEYS = 24,
     IMAGE_MAX = 192 << 20,
     CODECS = 5
 };
@@ -88,6 +89,9 @@ struct truth {
     int facts_tried[FACTS], facts_acked[FACTS]; /* versions, 0: none */
     int64_t largest_producer_id;
     uint64_t cuts, recovered_records, checked_acks, checked_commits, retries, opens, deletions, deleted;
+    bool table_made; /* keeper.c; versions of each key */
+    int64_t table_next[TABLE_KEYS], table_tried[TABLE_KEYS], table_acked[TABLE_KEYS];
+    uint64_t table_gaps;
     int64_t query_printed, query_done; /* batches: the last on the console; the last in a progress */
     uint64_t query_text[QUERY_BATCHES], query_rows, query_again;
     bool quiet;
