@@ -331,13 +331,17 @@ static void put_record(struct buf *b, const struct record *r, int64_t timestamp_
 {
     size_t size = 1 + varint_size(timestamp_delta) + varint_size(offset_delta) + bytes_size(r->key) +
                   bytes_size(r->value) + varint_size(r->nheaders) + r->headers.n;
-    put_varint(b, (int64_t)size);
-    buf_u8(b, 0);
-    put_varint(b, timestamp_delta);
-    put_varint(b, offset_delta);
-    put_bytes(b, r->key);
-    put_bytes(b, r->value);
-    put_varint(b, r->nheaders);
+    if (!buf_reserve(b, varint_size((int64_t)size) + size))
+        return;
+    unsigned char *p = (unsigned char *)b->p + b->n, *from = p;
+    p += varint_put(p, (int64_t)size);
+    *p++ = 0;
+    p += varint_put(p, timestamp_delta);
+    p += varint_put(p, offset_delta);
+    p += bytes_put(p, r->key);
+    p += bytes_put(p, r->value);
+    p += varint_put(p, r->nheaders);
+    b->n += (size_t)(p - from);
     buf_str(b, r->headers);
 }
 
