@@ -122,7 +122,8 @@ int keeper_check(struct truth *t, struct log *l)
     complaints = 0;
     if (t->table_made && !p)
         complain(t, "the topic is gone", -1, 0, 0);
-    while (p && !(status = log_read(p, next, 1 + sim_random(20000), true, 0, &s)) && s) {
+    bool damaged = false;
+    while (p && !damaged && !(status = log_read(p, next, 1 + sim_random(20000), true, 0, &s)) && s) {
         struct batch b;
         for (struct str rest = log_slice_bytes(s); rest.n; rest = str_sub(rest, b.all.n, rest.n)) {
             struct record_iter it;
@@ -130,6 +131,7 @@ int keeper_check(struct truth *t, struct log *l)
             bool got = true;
             if (batch_parse(rest, &b, NULL) || !batch_crc_ok(&b) || records_begin(&it, &b, a, 1 << 24, NULL)) {
                 complain(t, "a damaged batch", -1, next, 0);
+                damaged = true;
                 break;
             }
             if (b.base_offset < next)
