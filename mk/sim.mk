@@ -23,12 +23,16 @@ bench-logsync: build/bench/logsync
 .PHONY: bench-logsync
 
 # make test-sim: the whole server and its clients in the simulator; SEEDS=1000 FROM=1, or SEED=n to replay one, aloud.
+# test-sim-mutants: the same with one bug on purpose at a time (tests/sim/server/mutants.c), and the first seed that finds it.
 SIMSERVER := $(B)/tests/sim/server/server
 SIMSERVER_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/server/*.c))
+SIM_WRAP := $(foreach f,producers_check partition_write meta_apply net_close checkpoint_decide log_watch,-Wl$(,)--wrap=$f)
 $(SIMSERVER): $(SIMSERVER_OBJ) $(B)/libpenstock.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(ALLOC_WRAP) -o $@ $^ $(LDLIBS)
+	$(CC) $(LDFLAGS) $(ALLOC_WRAP) $(SIM_WRAP) -o $@ $^ $(LDLIBS)
 -include $(SIMSERVER_OBJ:.o=.d)
 test-sim: $(SIMSERVER)
 	@$(SIMSERVER) $(if $(SEED),--seed $(SEED),--from $(or $(FROM),1) --seeds $(SEEDS))
-.PHONY: test-sim
+test-sim-mutants: $(SIMSERVER)
+	@$(SIMSERVER) --mutants --seeds $(SEEDS)
+.PHONY: test-sim test-sim-mutants

@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 
+enum { PENDING_PATIENCE_MS = 60000 };
+
 struct sequence {                    /* the producer's in one partition */
     struct log_partition *partition; /* +1 reference */
     int32_t next;
@@ -212,10 +214,14 @@ enum err broker_producer_end(struct broker_producer *p, bool commit, struct faul
 enum err broker_group_offset(struct broker *b, struct str group, struct str topic, int32_t partition, struct arena *a,
                              int64_t *offset, struct str *metadata, struct fault *f)
 {
-    (void)f;
+    /* Who asks has fenced its predecessor: what is pending is being decided now. It is not when the offsets' partition is offline. */
+    int64_t deadline_ns = os_mono_ns() + PENDING_PATIENCE_MS * INT64_C(1000000);
     os_mutex_lock(b->groups->lock);
     while (group_txn_unstable(b, group, topic, partition) && !b->groups->stopping)
-        os_cond_wait(b->groups->applied, b->groups->lock);
+        if (!os_cond_wait_until(b->groups->applied, b->groups->lock, deadline_ns) && os_mono_ns() >= deadline_ns) {
+            os_mutex_unlock(b->groups->lock);
+            return FAULT(f, ERR_TIMEOUT, {"what", "The transaction that holds the group's offset"});
+        }
     const struct group *g = group_find(b, group);
     const struct committed *c = g ? committed_find(g, topic, partition) : NULL;
     *offset = c ? c->offset : -1;

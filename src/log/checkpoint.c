@@ -161,15 +161,20 @@ static void release(struct dirty *d)
 
 static enum err sync_files(struct dirty *d, struct fault *f)
 {
-    char path[LOG_PATH];
+    char path[LOG_PATH], text[64];
     struct os_file *file;
     enum err e = sync_segments(d, f);
     if (!e)
         e = sync_snapshots(d, f);
-    if (!e && d->meta) { /* without it, recovery would take the directory for a deleted topic's */
+    /* Without it, recovery would take the directory for a deleted topic's. It is written again, not only synced: when a sync
+     * failed before this start, its page may be clean in memory and not on the disk. */
+    if (!e && d->meta) {
+        partition_metadata_text(d->p, text);
         snprintf(path, sizeof path, "%s/partition.metadata", d->p->dir);
         if (!(e = os_open(&file, path, OS_RDWR, f))) {
-            e = os_sync(file, "partition.metadata", f);
+            e = os_pwrite(file, text, strlen(text), 0, f);
+            if (!e)
+                e = os_sync(file, "partition.metadata", f);
             os_close(file);
         }
     }

@@ -274,8 +274,27 @@ enum err checkpoint_rewrite(struct checkpoint *c, struct fault *f)
 
 /* -- open and close ------------------------------------------------------------------------------------------------- */
 
-/* Each directory that is made is made durable: the log in it would be lost with its name. */
-static enum err make_dirs(const char *path, struct fault *f)
+static enum err nothing(void *arg, const char *name)
+{
+    (void)arg;
+    (void)name;
+    return ERR_OK;
+}
+
+/* A parent that we may not even list is none that we made an entry in. */
+static enum err sync_parent(const char *parent, bool made, struct fault *f)
+{
+    if (!made && os_list(parent, nothing, NULL, NULL))
+        return ERR_OK;
+    return os_sync_dir(parent, "checkpoint.mkdir", f);
+}
+
+/*
+ * Each directory that is made is made durable: the log in it would be lost with its name. One that is there already may have
+ * been made by another query that is about to sync it, or by a process that was killed before it could: so for a new
+ * checkpoint (`fresh`) all of them are synced.
+ */
+static enum err make_dirs(const char *path, bool fresh, struct fault *f)
 {
     char part[PATH_BYTES], parent[PATH_BYTES] = "/";
     size_t n = strlen(path), slash = 0;
@@ -284,15 +303,16 @@ static enum err make_dirs(const char *path, struct fault *f)
             continue;
         snprintf(part, sizeof part, "%.*s", (int)i, path);
         enum err e = os_mkdir(part, f);
-        if (!e) {
-            snprintf(parent, sizeof parent, "%.*s", (int)slash, path);
-            e = os_sync_dir(slash ? parent : path[0] == '/' ? "/" : ".", "checkpoint.mkdir", f);
-        } else if (e == ERR_EXISTS) {
+        bool made = !e;
+        if (e == ERR_EXISTS) {
             struct os_stat s;
             e = os_stat(part, &s, f);
             if (!e && !s.is_dir)
                 e = FAULT(f, ERR_IO, {"what", part}, {"detail", "it is a file, not a directory"});
         }
+        snprintf(parent, sizeof parent, "%.*s", (int)slash, path);
+        if (!e && (made || fresh))
+            e = sync_parent(slash ? parent : path[0] == '/' ? "/" : ".", made, f);
         if (e)
             return e;
         slash = i;
@@ -329,6 +349,7 @@ enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str si
 {
     struct checkpoint *c = calloc(1, sizeof *c);
     char path[PATH_BYTES];
+    struct os_stat there;
     if (!c)
         return FAULT(f, ERR_NOMEM, {"what", "a checkpoint"});
     c->last.batch = c->before.batch = c->snapshot = -1;
@@ -340,7 +361,7 @@ enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str si
     snprintf(c->path, sizeof c->path, "%s/_penstock/log", c->dir);
     snprintf(path, sizeof path, "%s/_penstock", c->dir);
     if (!e)
-        e = make_dirs(path, f);
+        e = make_dirs(path, os_stat(c->path, &there, NULL) == ERR_NOTFOUND, f);
     snprintf(path, sizeof path, "%s/_penstock/lock", c->dir);
     if (!e && (e = os_lock(&c->lock, path, f)) == ERR_BUSY)
         FAULT(f, ERR_BUSY, {"what", c->dir});
@@ -350,8 +371,10 @@ enum err checkpoint_open(struct checkpoint **out, const char *dir, struct str si
         e = checkpoint_cut(c, f);
     if (!e)
         e = raise_version(c, f);
-    if (!e && (e = os_sync(c->log, "checkpoint.open", f)))
-        os_die("%s: the checkpoint cannot be synced", c->path); /* what was read may be in the page cache only */
+    snprintf(path, sizeof path, "%s/_penstock", c->dir);
+    /* what was read may be in the page cache only, and so may the log's name be: who wrote it anew was killed before its sync */
+    if (!e && ((e = os_sync(c->log, "checkpoint.open", f)) || (e = os_sync_dir(path, "checkpoint.rewrite.dir", f))))
+        os_die("%s: the checkpoint cannot be synced", c->path);
     if (e) {
         c->stopped = true;
         checkpoint_close(c);

@@ -11,6 +11,7 @@
  * back and forth) and memory (malloc says no). What must hold is in world.h, and is checked at every answer.
  */
 #include "actors.h"
+#include "mutants.h"
 
 #include "base/map.h"
 #include "base/random.h"
@@ -367,6 +368,7 @@ static void stage(uint64_t seed, int number, bool last)
         .image_n = W->image_n,
         .on_cut = keep_image,
         .may_die = may_die,
+        .drop_site = mutant_drop_site(),
     };
     os_log_level(OS_INFO); /* aloud or not: the same run */
     alarm(CHILD_SECONDS);
@@ -488,9 +490,29 @@ static int all_pass(uint64_t from, uint64_t to)
     return failed != 0;
 }
 
+/* Each bug on purpose, and the first seed that finds it. */
+static int all_mutants(uint64_t seeds)
+{
+    int undetected = 0, n = 0;
+    W->quiet = true;
+    for (const struct mutant *m; (m = mutant_row(n)); n++) {
+        uint64_t seed = 1;
+        W->mutant = n + 1;
+        while (seed <= seeds && run_seed(seed))
+            seed++;
+        undetected += seed > seeds;
+        printf("%-10s %-70s ", m->name, m->what);
+        printf(seed > seeds ? "none of %llu\n" : "seed %llu\n", (unsigned long long)(seed > seeds ? seeds : seed));
+        fflush(stdout);
+    }
+    printf("sim-mutants: %d passed, %d failed, 0 skipped\n", n - undetected, undetected);
+    return undetected != 0;
+}
+
 int main(int argc, char **argv)
 {
     uint64_t from = 1, seeds = 1000, seed = 0;
+    bool mutants = false;
     for (int i = 1; i < argc; i++) {
         const char *next = i + 1 < argc ? argv[i + 1] : "";
         if (!strcmp(argv[i], "--seeds"))
@@ -499,8 +521,10 @@ int main(int argc, char **argv)
             from = strtoull(next, NULL, 10), i++;
         else if (!strcmp(argv[i], "--seed"))
             seed = strtoull(next, NULL, 10), i++;
+        else if (!strcmp(argv[i], "--mutants"))
+            mutants = true;
         else
-            return fprintf(stderr, "usage: server [--from N] [--seeds N] | --seed N\n"), 2;
+            return fprintf(stderr, "usage: server [--from N] [--seeds N] | --seed N | --mutants [--seeds N]\n"), 2;
     }
     /* Addresses are a matter of chance: the same ones in every run. */
     if (!(personality(0xffffffff) & ADDR_NO_RANDOMIZE) && personality(ADDR_NO_RANDOMIZE) >= 0)
@@ -512,5 +536,7 @@ int main(int argc, char **argv)
     W->out = dup(STDERR_FILENO);
     if (!aloud && !freopen("/dev/null", "w", stderr))
         return perror("/dev/null"), 1;
+    if (mutants)
+        return all_mutants(seeds);
     return seed ? all_pass(seed, seed) : all_pass(from, from + seeds - 1);
 }

@@ -203,6 +203,7 @@ static enum outcome execute(struct spark *s, struct arena *a, Spark__Connect__Co
     /* The server's clean stop; a start whose answer was lost, and which is still under way. */
     bool later = str_starts(result.message, STR("[OPERATION_CANCELED]")) ||
                  str_starts(result.message, STR("[INVALID_HANDLE.SESSION_CLOSED]")) ||
+                 str_find(result.message, STR("plans that wait for a thread"), 0) >= 0 ||
                  str_starts(result.message, STR("[CONCURRENT_QUERY]"));
     return later || result.code == GRPC_UNAVAILABLE || result.code == GRPC_CANCELLED ? LOST : REFUSED;
 }

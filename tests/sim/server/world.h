@@ -81,6 +81,7 @@ struct world {
     int64_t counted_seen;
     bool rotten; /* something was damaged at rest: what is gone may be gone, but nothing false is served */
     bool quiet;  /* a failure is what is looked for */
+    int mutant;  /* 1 + the bug on purpose (mutants.h); 0: none */
     int out;     /* where the test talks; standard error is the server's */
     char damage[400];
     /* totals of all seeds */
