@@ -27,6 +27,8 @@ bool buf_reserve(struct buf *b, size_t more)
     while (cap < b->n + more)
         cap *= 2;
     char *p = realloc(b->p, cap);
+    if (!p && !b->limit)
+        memory_out("a buffer");
     if (!p) {
         b->bad = true;
         return false;

@@ -2,7 +2,9 @@
  * buf: a growable byte buffer with a sticky failure.
  *
  * Writers append and ask once: after any number of buf_put… calls, `b->bad` says whether the bytes are all there.
- * `limit` bounds the size (0: 1 GiB). A buffer owns its bytes; buf_take hands them over.
+ * `limit` bounds the size. Without one (0) the bound is 1 GiB and the writer is taken not to ask: where malloc refuses, the
+ * process stops (base/memory.h) rather than write half of what is going to the disk. Who asks and can answer sets a limit,
+ * BUF_ASKED if no other. A buffer owns its bytes; buf_take hands them over.
  * All multi-byte integers of buf_u16be… are big-endian (Kafka's), buf_u32le little-endian (Arrow's).
  */
 #ifndef PENSTOCK_BASE_BUF_H
@@ -10,6 +12,7 @@
 
 #include "base/str.h"
 
+enum { BUF_ASKED = 1 << 30 };
 struct buf {
     char *p;
     size_t n, cap;

@@ -140,7 +140,7 @@ static bool seal(struct buf *b, const struct kafka_splices *sp)
 static void reply_as(struct request *rq, int16_t version, bool flexible, const void *response,
                      struct log_slice **slices, int32_t throttle_ms)
 {
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     struct kafka_splices sp = {0};
     struct broker_reply r = {.outcome = BROKER_REPLY, .throttle_ms = throttle_ms};
 

@@ -70,7 +70,7 @@ static int16_t append(struct broker *b, const struct txn *t, const struct txn_no
                       struct txn_op *op)
 {
     struct arena *a = arena_new(0);
-    struct buf key = {0}, value = {0}, bytes = {0};
+    struct buf key = {.limit = BUF_ASKED}, value = {.limit = BUF_ASKED}, bytes = {.limit = BUF_ASKED};
     struct batch_writer w;
     struct kafka_transaction_key k = {t->id};
     struct log_append_result r;

@@ -28,10 +28,10 @@ static int16_t version_of(enum kafka_key key)
     static const struct {
         int16_t key, version;
     } SPOKEN[] = {
-        {KAFKA_produce, 8},       {KAFKA_fetch, 11},           {KAFKA_list_offsets, 5},     {KAFKA_metadata, 8},
-        {KAFKA_offset_commit, 7}, {KAFKA_offset_fetch, 5},     {KAFKA_find_coordinator, 2}, {KAFKA_create_topics, 4},
-        {KAFKA_delete_topics, 3}, {KAFKA_describe_configs, 2}, {KAFKA_delete_records, 1},
-        {KAFKA_incremental_alter_configs, 0},
+        {KAFKA_produce, 8},          {KAFKA_fetch, 11},         {KAFKA_list_offsets, 5},
+        {KAFKA_metadata, 8},         {KAFKA_offset_commit, 7},  {KAFKA_offset_fetch, 5},
+        {KAFKA_find_coordinator, 2}, {KAFKA_create_topics, 4},  {KAFKA_delete_topics, 3},
+        {KAFKA_describe_configs, 2}, {KAFKA_delete_records, 1}, {KAFKA_incremental_alter_configs, 0},
     };
     for (size_t i = 0; i < sizeof SPOKEN / sizeof SPOKEN[0]; i++)
         if (SPOKEN[i].key == (int16_t)key)
@@ -44,10 +44,12 @@ static enum err connect_broker(struct kclient *k, struct broker *b, struct fault
     if (b->fd >= 0)
         return ERR_OK;
     enum err e = net_connect(b->host, b->port, k->timeout_ms, &b->fd, f);
+    if (!e && !net_poll_set(k->poller, b->fd, NET_READ, b, true)) {
+        net_close(b->fd);
+        e = FAULT(f, ERR_NOMEM, {"what", "a connection"});
+    }
     if (e)
         b->fd = -1;
-    else
-        net_poll_set(k->poller, b->fd, NET_READ, b, true);
     return e;
 }
 

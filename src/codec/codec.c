@@ -394,6 +394,7 @@ enum err codec_unpack(int codec, struct str in, size_t max_bytes, struct unpacke
         if (!budget_take(BUDGET_UNPACKED, want))
             return FAULT(f, ERR_AGAIN, {"what", "memory for compressed batches"});
         out->held = want;
+        out->bytes.limit = BUF_ASKED;
         enum err e = codec_decompress(codec, in, want, &out->bytes, f);
         if (!e)
             return ERR_OK;

@@ -245,7 +245,7 @@ void batch_record(struct batch_writer *w, int64_t timestamp_ms, struct str key, 
 
 static enum err squeeze(struct batch_writer *w, struct fault *f)
 {
-    struct buf packed = {0};
+    struct buf packed = {.limit = BUF_ASKED};
     size_t from = w->at + BATCH_HEADER;
     enum err e = codec_compress(w->compression, str_make(w->out->p + from, w->out->n - from), &packed, f);
     if (!e) {

@@ -27,7 +27,7 @@ static void put_point(struct buf *b, const struct recovery_point *x)
 enum err recovery_points_write(struct log *l, const struct recovery_points *r, struct fault *f)
 {
     char path[LOG_PATH];
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     buf_u32le(&b, MAGIC);
     buf_u32le(&b, 0);
     buf_u32le(&b, VERSION);

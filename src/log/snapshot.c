@@ -71,7 +71,7 @@ static void encode(const struct producers *t, int64_t now_ms, struct buf *b)
 enum err producers_save(struct producers *t, const char *dir, int64_t offset, int64_t now_ms, struct fault *f)
 {
     char path[LOG_PATH];
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     struct os_file *file;
     if (t->saved == offset + 1)
         return ERR_OK;

@@ -371,7 +371,7 @@ enum err meta_header(struct log *l, struct fault *f)
     struct os_uuid id = os_uuid_random();
     id.b[0] &= 0x7f; /* an id that begins with - annoys command lines */
     log_id_text(id, text);
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     put_header(&b, str_make(text, 22));
     return rec_commit(l, &b, f);
 }
@@ -454,7 +454,7 @@ static enum err create_locked(struct log *l, struct str name, int32_t partitions
     enum err e = make_files(l, name, *id, 0, partitions, f);
     if (e)
         return e;
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     put_topic(&b, *id, name, partitions, configs, nconfigs);
     return rec_commit(l, &b, f);
 }
@@ -486,7 +486,7 @@ static enum err change_locked(struct log *l, struct str name, int kind, struct s
     os_mutex_unlock(l->topics_lock);
     if (!t)
         return missing(name, f);
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     meta_begin(&b, kind);
     buf_put(&b, id.b, 16);
     buf_str(&b, rest);
@@ -541,7 +541,7 @@ static enum err grow_locked(struct log *l, struct str name, int32_t partitions, 
     enum err e = make_files(l, name, id, now, partitions, f);
     if (e)
         return e;
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     buf_u32le(&b, (uint32_t)partitions);
     e = change_locked(l, name, REC_GROW, buf_whole(&b, "a change of the catalogue"), f);
     buf_free(&b);
@@ -562,7 +562,7 @@ enum err log_topic_configure(struct log *l, struct str name, const struct log_co
     enum err e = check_configs(configs, n, f);
     if (e)
         return e;
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     buf_u32le(&b, (uint32_t)n);
     for (size_t i = 0; i < n; i++) {
         put_str(&b, configs[i].key);
@@ -583,7 +583,7 @@ enum err log_fact_put(struct log *l, struct str key, struct str value, struct fa
         return LIMIT_FAULT(f, FACT_KEY_BYTES);
     if (value.n > LIMIT_FACT_VALUE_BYTES)
         return LIMIT_FAULT(f, FACT_VALUE_BYTES);
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     meta_begin(&b, REC_FACT);
     put_str(&b, key);
     put_str(&b, value);
@@ -599,7 +599,7 @@ enum err log_producer_id(struct log *l, int64_t *id, struct fault *f)
     os_mutex_lock(l->meta_lock);
     if (l->next_producer_id == l->producer_id_end) { /* what is left of a block is lost with the process */
         int64_t from = l->next_producer_id;
-        struct buf b = {0};
+        struct buf b = {.limit = BUF_ASKED};
         meta_begin(&b, REC_PRODUCER_IDS);
         buf_u64le(&b, (uint64_t)(from + ID_BLOCK));
         if (!(e = rec_commit(l, &b, f)))

@@ -37,7 +37,7 @@ enum err segment_flush_aborted(struct segment *s, bool seal, struct fault *f)
 {
     char path[LOG_PATH];
     struct os_file *file;
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     if (!s->has_aborted || (s->aborted_written == s->aborted.n && !seal))
         return ERR_OK;
     size_t from = seal ? 0 : s->aborted_written; /* a seal is over all of them */

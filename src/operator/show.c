@@ -64,7 +64,7 @@ static enum err show_next(struct op *op, struct batch_cols **out, struct fault *
     if (e)
         return e;
     uint32_t limit = op->node->show_rows > 0 ? (uint32_t)op->node->show_rows : 0;
-    struct buf text = {0};
+    struct buf text = {.limit = BUF_ASKED};
     if (op->node->html)
         html_text(&text, &in, limit, op->node->truncate, op->env->zone);
     else

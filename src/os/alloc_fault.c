@@ -9,6 +9,7 @@
 enum { FRAMES = 24 };
 enum mode { OFF, NTH, RANDOM };
 
+void (*alloc_fault_told)(void);
 static _Atomic int mode;
 static _Atomic uint64_t seen, failed, fail_at;
 static uint64_t state; /* of the random choice; racing threads may draw alike, which does no harm */
@@ -94,6 +95,8 @@ bool alloc_fault_now(void)
     if (fail && failed++ == 0) {
         alloc_fault_pause();
         nframes = backtrace(frames, FRAMES);
+        if (alloc_fault_told)
+            alloc_fault_told();
         alloc_fault_resume();
     }
     return fail;

@@ -32,6 +32,7 @@ void alloc_fault_pause(void);
 void alloc_fault_resume(void);
 /* For the simulator's threads, which the compiler does not know: take another thread's count of pauses, give back this one's. */
 int alloc_fault_swap(int other);
+extern void (*alloc_fault_told)(void); /* called when the first one fails; NULL: nobody */
 /* The return addresses above the first one that failed, nearest first, for addr2line; how many. */
 int alloc_fault_where(void *at[], int cap);
 

@@ -11,7 +11,7 @@
 static void count_some(void)
 {
     for (int i = 0; i < 10; i++) {
-        struct buf b = {0};
+        struct buf b = {.limit = BUF_ASKED};
         buf_z(&b, "text");
         buf_free(&b);
     }
@@ -26,7 +26,7 @@ TEST(the_nth_fails_once)
     alloc_fault_nth(3);
     int bad = 0, which = 0;
     for (int i = 1; i <= 10; i++) {
-        struct buf b = {0};
+        struct buf b = {.limit = BUF_ASKED};
         buf_z(&b, "text");
         bad += b.bad;
         which = b.bad ? i : which;
@@ -110,6 +110,11 @@ static void an_arena(void)
 {
     arena_free(arena_new(0));
 }
+static void a_buffer_that_nobody_asks(void)
+{
+    struct buf b = {0};
+    buf_z(&b, "text");
+}
 static void a_map(void)
 {
     struct map m = {0};
@@ -120,6 +125,7 @@ TEST(without_an_answer_the_process_stops_by_name)
 {
     stops(an_arena, "out of memory for an arena");
     stops(a_map, "out of memory for a map");
+    stops(a_buffer_that_nobody_asks, "out of memory for a buffer");
 }
 
 TEST_MAIN()

@@ -369,15 +369,15 @@ int net_poller(void)
     return fd;
 }
 
-void net_poll_set(int poller, int fd, unsigned want, void *arg, bool add)
+bool net_poll_set(int poller, int fd, unsigned want, void *arg, bool add)
 {
     if (os_twin) {
         os_twin->net_poll_set(poller, fd, want, arg, add);
-        return;
+        return true;
     }
     struct epoll_event e = {.events = want, .data.ptr = arg};
 
-    epoll_ctl(poller, add ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &e);
+    return epoll_ctl(poller, add ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &e) == 0;
 }
 
 void net_poll_del(int poller, int fd)

@@ -36,7 +36,8 @@ struct net_event {
     unsigned ready; /* NET_READ|NET_WRITE; hang-ups and errors set both */
 };
 int net_poller(void); /* epoll_create1; os_die when out of descriptors at start-up */
-void net_poll_set(int poller, int fd, unsigned want, void *arg, bool add);
+/* False when the kernel has no memory to watch it. */
+CHECK bool net_poll_set(int poller, int fd, unsigned want, void *arg, bool add);
 void net_poll_del(int poller, int fd);
 int net_poll_wait(int poller, struct net_event *events, int cap, int timeout_ms); /* -1: for ever */
 int net_wakeup(void);                                                             /* an eventfd to add to a poller */

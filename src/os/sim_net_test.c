@@ -41,7 +41,7 @@ static void listen_here(void)
 {
     EXPECT(net_listen("127.0.0.1", PORT, &listener, NULL) == ERR_OK);
     poller = net_poller();
-    net_poll_set(poller, listener, NET_READ, &listener, true);
+    (void)!net_poll_set(poller, listener, NET_READ, &listener, true);
 }
 
 static int accept_one(void)
@@ -89,7 +89,7 @@ static void stream(void)
     listen_here();
     EXPECT(os_thread_start(&t, "writer", write_all, NULL, NULL) == ERR_OK);
     int fd = accept_one();
-    net_poll_set(poller, fd, NET_READ, &fd, true);
+    (void)!net_poll_set(poller, fd, NET_READ, &fd, true);
     for (enum err x = ERR_OK;;) {
         while (net_poll_wait(poller, &e, 1, -1) == 0)
             ;
@@ -210,11 +210,11 @@ static void half_open(void)
     listen_here();
     int a = dial(), b = accept_one();
     int mine = net_poller();
-    net_poll_set(mine, a, NET_READ, &a, true);
+    (void)!net_poll_set(mine, a, NET_READ, &a, true);
     EXPECT(net_poll_wait(mine, &e, 1, 2500) == 0 && os_mono_ns() - start == 2500000000);
     sim_net_break(1, true);
     EXPECT(say(b, "lost") == ERR_OK);
-    net_poll_set(poller, b, NET_READ, &b, true);
+    (void)!net_poll_set(poller, b, NET_READ, &b, true);
     net_close(a);
     EXPECT(net_poll_wait(poller, &e, 1, 600000) == 0);
     EXPECT(net_poll_wait(poller, &e, 1, 600000) == 1 && e.arg == &b && e.ready == (NET_READ | NET_WRITE));
@@ -241,7 +241,7 @@ static void readiness(void)
     struct net_event e[4];
     listen_here();
     int wake = net_wakeup();
-    net_poll_set(poller, wake, NET_READ, &wake, true);
+    (void)!net_poll_set(poller, wake, NET_READ, &wake, true);
     EXPECT(os_thread_start(&t, "waker", wake_up, &wake, NULL) == ERR_OK);
     EXPECT(net_poll_wait(poller, e, 4, -1) == 1 && e[0].arg == &wake && os_mono_ns() % 1000000000 == 7000000);
     EXPECT(net_poll_wait(poller, e, 4, -1) == 1); /* level-triggered: until it is cleared */
@@ -249,14 +249,14 @@ static void readiness(void)
     EXPECT(net_poll_wait(poller, e, 4, 0) == 0);
     os_thread_join(t);
     int a = dial(), b = accept_one();
-    net_poll_set(poller, b, NET_READ | NET_WRITE, &b, true);
+    (void)!net_poll_set(poller, b, NET_READ | NET_WRITE, &b, true);
     EXPECT(net_poll_wait(poller, e, 4, -1) == 1 && e[0].ready == NET_WRITE);
-    net_poll_set(poller, b, 0, &b, false);
+    (void)!net_poll_set(poller, b, 0, &b, false);
     EXPECT(say(a, "x") == ERR_OK);
     EXPECT(net_poll_wait(poller, e, 4, 100) == 0); /* nobody asked */
     net_shutdown_write(b);
     net_shutdown_write(a);
-    net_poll_set(poller, b, NET_READ, &b, false);
+    (void)!net_poll_set(poller, b, NET_READ, &b, false);
     EXPECT(net_poll_wait(poller, e, 4, 100) == 1 && (e[0].ready & NET_READ));
     net_close(b); /* leaves its poller by itself */
     EXPECT(net_poll_wait(poller, e, 4, 100) == 0);

@@ -148,8 +148,8 @@ static void arrive(void *p)
     c->index = l->conns.n;
     vec_push(&l->conns, c);
     map_put(&l->by_id, id_key(&c->id), c);
-    net_poll_set(l->poller, c->fd, NET_READ, c, true);
-    c->state = a->protocol->on_open(c, a->arg);
+    if (net_poll_set(l->poller, c->fd, NET_READ, c, true))
+        c->state = a->protocol->on_open(c, a->arg);
     free(a);
     if (!c->state)
         conn_destroy(c);
@@ -161,16 +161,16 @@ static void resume_accept(void *arg)
 {
     struct listener *s = arg;
 
-    if (!s->off)
-        net_poll_set(s->loop->poller, s->fd, NET_READ, s, false);
+    if (!s->off && !net_poll_set(s->loop->poller, s->fd, NET_READ, s, false))
+        loop_timer(s->loop, ACCEPT_PAUSE_MS, resume_accept, s);
 }
 
 /* Out of descriptors: the kernel keeps the queue; look again in a moment instead of spinning. */
 static void pause_accept(struct listener *s)
 {
     os_log(OS_WARN, s->protocol->name, "out of file descriptors: new connections wait");
-    net_poll_set(s->loop->poller, s->fd, 0, s, false);
-    loop_timer(s->loop, ACCEPT_PAUSE_MS, resume_accept, s);
+    if (net_poll_set(s->loop->poller, s->fd, 0, s, false)) /* else: it spins for a while */
+        loop_timer(s->loop, ACCEPT_PAUSE_MS, resume_accept, s);
 }
 
 static void on_acceptable(struct listener *s)
@@ -224,9 +224,11 @@ enum err loop_listen(struct loop **loops, int n, const char *host, uint16_t *por
     s->arg = arg;
     os_mutex_lock(s->loop->lock);
     vec_push(&s->loop->listeners, s);
-    net_poll_set(s->loop->poller, fd, NET_READ, s, true);
+    s->off = !net_poll_set(s->loop->poller, fd, NET_READ, s, true);
     os_mutex_unlock(s->loop->lock);
-    return ERR_OK;
+    if (s->off)
+        net_close(fd);
+    return s->off ? FAULT(f, ERR_NOMEM, {"what", "listener"}) : ERR_OK;
 }
 
 /* On the loop's thread: sockets closed, structs kept until loop_stop (a paused accept's timer may point at them). */
@@ -358,9 +360,9 @@ enum err loop_start(struct loop **out, const char *name, struct fault *f)
     l->wakeup = net_wakeup();
     l->lock = os_mutex_new();
     l->now_ms = mono_ms();
-    net_poll_set(l->poller, l->wakeup, NET_READ, l, true);
     *out = l;
-    e = os_thread_start(&l->thread, l->name, turn, l, f);
+    e = net_poll_set(l->poller, l->wakeup, NET_READ, l, true) ? os_thread_start(&l->thread, l->name, turn, l, f)
+                                                              : FAULT(f, ERR_NOMEM, {"what", "loop"});
     if (e) {
         net_close(l->poller);
         net_close(l->wakeup);

@@ -78,8 +78,10 @@ static void linger(struct conn *c)
     drop_input(c);
     c->last_ms = c->loop->now_ms;
     net_shutdown_write(c->fd);
-    net_poll_set(c->loop->poller, c->fd, NET_READ, c, false);
-    loop_need_sweep(c->loop);
+    if (net_poll_set(c->loop->poller, c->fd, NET_READ, c, false))
+        loop_need_sweep(c->loop);
+    else
+        conn_destroy(c);
 }
 
 static int64_t allowed_ms(const struct conn *c)
@@ -109,6 +111,20 @@ static void sweep(void *arg)
 }
 
 /* -- output ------------------------------------------------------------------------------------------------------ */
+static void mark_dirty(struct conn *c)
+{
+    if (!c->dirty)
+        vec_push(&c->loop->dirty, c);
+    c->dirty = true;
+}
+
+/* It ends with the loop's turn and not here: its protocol may be in the middle of something. */
+static void fail(struct conn *c)
+{
+    c->broken = true;
+    mark_dirty(c);
+}
+
 void conn_want(struct conn *c)
 {
     bool hold = c->paused || c->choked || c->starved || c->closing || c->eof || c->in_n >= c->protocol->max_input_bytes;
@@ -116,16 +132,9 @@ void conn_want(struct conn *c)
 
     if (c->lingering)
         w = NET_READ;
-    if (w != c->want && !c->gone)
-        net_poll_set(c->loop->poller, c->fd, w, c, false);
+    if (w != c->want && !c->gone && !net_poll_set(c->loop->poller, c->fd, w, c, false))
+        fail(c);
     c->want = w;
-}
-
-static void mark_dirty(struct conn *c)
-{
-    if (!c->dirty)
-        vec_push(&c->loop->dirty, c);
-    c->dirty = true;
 }
 
 static struct segment *new_segment(struct conn *c)
@@ -174,8 +183,7 @@ void conn_write(struct conn *c, const void *p, size_t n)
         s->owned = malloc(cap);
         if (!s->owned) { /* the peer's stream would have a hole; but the protocol is still at work on this connection */
             c->out_n--;
-            c->broken = true;
-            mark_dirty(c);
+            fail(c);
             return;
         }
         s->p = s->owned;
@@ -189,7 +197,7 @@ void conn_write(struct conn *c, const void *p, size_t n)
 
 void conn_write_ref(struct conn *c, const void *p, size_t n, void (*release)(void *arg), void *arg)
 {
-    if (c->gone || c->lingering || n == 0) {
+    if (c->gone || c->broken || c->lingering || n == 0) {
         if (release)
             release(arg);
         return;

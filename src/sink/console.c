@@ -90,7 +90,7 @@ static enum err commit(struct sink *base, struct fault *f)
     static const char RULE[] = "-------------------------------------------\n";
     struct console *s = (struct console *)base;
     struct batch_cols all;
-    struct buf text = {0};
+    struct buf text = {.limit = BUF_ASKED};
     join(s, &all);
     buf_fmt(&text, "%sBatch: %" PRId64 "\n%s", RULE, base->batch_id, RULE);
     show_text(&text, &all, (uint32_t)s->limit, s->truncate ? 20 : 0, false, base->zone);

@@ -159,7 +159,7 @@ static void put_varint(struct buf *b, int64_t v)
 static enum err headers(struct reader *r, const struct foreign_record *from, struct fault *f)
 {
     struct foreign_header *h = NULL;
-    struct buf b = {0};
+    struct buf b = {.limit = BUF_ASKED};
     size_t n = foreign_headers(from, r->op.arena, &h);
     for (size_t i = 0; i < n; i++) {
         put_varint(&b, (int64_t)h[i].key.n);

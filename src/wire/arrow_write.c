@@ -448,7 +448,7 @@ static void put_message(struct buf *out, const struct buf *message)
 
 enum err arrow_out_finish(struct arrow_out *o, struct buf *out, struct fault *f)
 {
-    struct buf message = {0};
+    struct buf message = {.limit = BUF_ASKED};
     put_schema(&message, o);
     put_message(out, &message);
     struct body w = {0}; /* first only lengths: they stand before the bytes */

@@ -129,8 +129,8 @@ enum err grpc_client_open(struct grpc_client **out, const char *host, uint16_t p
         return e;
     }
     c->poller = net_poller();
-    net_poll_set(c->poller, c->fd, NET_READ, c, true);
-    e = make_session(c, f);
+    e = net_poll_set(c->poller, c->fd, NET_READ, c, true) ? make_session(c, f)
+                                                          : FAULT(f, ERR_NOMEM, {"what", "gRPC client"});
     if (e) {
         grpc_client_close(c);
         return e;

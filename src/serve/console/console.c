@@ -111,7 +111,7 @@ static void route(const struct console_hooks *h, const struct http_request *r, s
 
 static void send_answer(struct conn *c, struct answer *a, bool head_only, bool keep_alive)
 {
-    struct buf head = {0};
+    struct buf head = {.limit = BUF_ASKED};
     buf_fmt(&head, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n%s%s%s\r\n",
             a->status, reason(a->status), a->type, a->body.n, a->extra, a->status == 405 ? "Allow: GET, HEAD\r\n" : "",
             keep_alive ? "" : "Connection: close\r\n");

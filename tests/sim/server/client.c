@@ -35,7 +35,7 @@ static bool connected(struct client *c)
         c->fd = -1;
         return false;
     }
-    net_poll_set(c->poller, c->fd, NET_READ, c, true);
+    (void)!net_poll_set(c->poller, c->fd, NET_READ, c, true);
     c->received = c->sent;
     return true;
 }
@@ -44,7 +44,7 @@ static bool connected(struct client *c)
 static bool await(struct client *c, unsigned want, int64_t deadline_ns)
 {
     struct net_event e;
-    net_poll_set(c->poller, c->fd, want, c, false);
+    (void)!net_poll_set(c->poller, c->fd, want, c, false);
     for (;;) {
         int64_t left_ms = (deadline_ns - os_mono_ns() + 999999) / 1000000;
         if (left_ms <= 0)
