@@ -10,7 +10,7 @@ SECTION = re.compile(r"^/\* -- (.*) -- \*/$", re.M)
 HEAD = """# Limits
 
 Generated from `spec/limits.def` by `tools/limits.py`; `make lint` compares. Limits that an operator sets are settings
-(`penstock serve --help`). Each is tested at the limit and one beyond (`tests/limits`).
+(`penstock serve --help`). Some are tested at the limit and one beyond, not all yet.
 """
 
 
