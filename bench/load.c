@@ -17,7 +17,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { SIZE_MOST = 1 << 20, POLL_EVERY = 1024, WAIT_MS = 60000, BATCH_MS = 20 /* a batch is waited for as long, full or not */ };
+enum {
+    SIZE_MOST = 1 << 20,
+    POLL_EVERY = 1024,
+    WAIT_MS = 60000,
+    BATCH_MS = 20 /* a batch is waited for as long, full or not */
+};
 
 static void die(const char *what, const char *why) {
     fprintf(stderr, "load: %s: %s\n", what, why);

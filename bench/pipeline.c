@@ -42,7 +42,8 @@ static rd_kafka_t *client(rd_kafka_type_t type, const char *const conf[][2], siz
     char err[512];
     rd_kafka_conf_t *c = rd_kafka_conf_new();
     bool ok = rd_kafka_conf_set(c, "bootstrap.servers", bootstrap, err, sizeof err) == RD_KAFKA_CONF_OK;
-    for (size_t i = 0; i < n; i++) ok &= rd_kafka_conf_set(c, conf[i][0], conf[i][1], err, sizeof err) == RD_KAFKA_CONF_OK;
+    for (size_t i = 0; i < n; i++)
+        ok &= rd_kafka_conf_set(c, conf[i][0], conf[i][1], err, sizeof err) == RD_KAFKA_CONF_OK;
     rd_kafka_t *rk = ok ? rd_kafka_new(type, c, err, sizeof err) : NULL;
     if (!rk) die("librdkafka", err);
     return rk;
@@ -50,7 +51,9 @@ static rd_kafka_t *client(rd_kafka_type_t type, const char *const conf[][2], siz
 
 /* RATE a second in steps of a millisecond; what a late step missed is made up for, and counts from when it was due. */
 static void *produce(void *arg) {
-    static const char *const P[][2] = {{"linger.ms", "0"}, {"acks", "all"}, {"socket.nagle.disable", "true"},
+    static const char *const P[][2] = {{"linger.ms", "0"},
+                                       {"acks", "all"},
+                                       {"socket.nagle.disable", "true"},
                                        {"queue.buffering.max.messages", "1000000"}};
     rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, P, 4);
     rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, in_topic, NULL);
@@ -64,10 +67,12 @@ static void *produce(void *arg) {
             rd_kafka_poll(rk, 0);
             nanosleep(&t, NULL);
         }
-        int n = snprintf(text, sizeof text, "{\"t\":%020lld,\"content\":\"content-%03ld\",\"pad\":\"", (long long)due, i % 1000);
+        int n = snprintf(text, sizeof text, "{\"t\":%020lld,\"content\":\"content-%03ld\",\"pad\":\"", (long long)due,
+                         i % 1000);
         memset(text + n, 'x', (size_t)(SIZE - n));
         memcpy(text + SIZE - 2, "\"}", 2);
-        while (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, text, SIZE, NULL, 0, NULL)) rd_kafka_poll(rk, 1);
+        while (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, text, SIZE, NULL, 0, NULL))
+            rd_kafka_poll(rk, 1);
         atomic_fetch_add(&sent, 1);
     }
     rd_kafka_flush(rk, 30000);
@@ -100,8 +105,8 @@ static int by_value(const void *a, const void *b) {
 static void print(const char *name, double *ms, long n, const char *end) {
     qsort(ms, (size_t)n, sizeof *ms, by_value);
     if (n == 0) die(name, "nothing was measured");
-    printf("\"%s\": {\"n\": %ld, \"p50\": %.3f, \"p90\": %.3f, \"p99\": %.3f, \"p999\": %.3f, \"max\": %.3f}%s", name, n, ms[n / 2],
-           ms[n * 9 / 10], ms[n * 99 / 100], ms[n * 999 / 1000], ms[n - 1], end);
+    printf("\"%s\": {\"n\": %ld, \"p50\": %.3f, \"p90\": %.3f, \"p99\": %.3f, \"p999\": %.3f, \"max\": %.3f}%s", name,
+           n, ms[n / 2], ms[n * 9 / 10], ms[n * 99 / 100], ms[n * 999 / 1000], ms[n - 1], end);
 }
 
 int main(int argc, char **argv) {
@@ -109,7 +114,8 @@ int main(int argc, char **argv) {
                                        {"enable.auto.commit", "false"},  {"auto.offset.reset", "latest"},
                                        {"socket.nagle.disable", "true"}, {"fetch.wait.max.ms", "100"}};
     if (argc != 7) die("usage", "pipeline BOOTSTRAP IN OUT FILE RATE SECONDS");
-    bootstrap = argv[1], in_topic = argv[2], out_topic = argv[3], file = argv[4], rate = atol(argv[5]), seconds = atol(argv[6]);
+    bootstrap = argv[1], in_topic = argv[2], out_topic = argv[3], file = argv[4], rate = atol(argv[5]),
+    seconds = atol(argv[6]);
     if (rate < 1 || rate > 1000000 || seconds < WARM_S + 1) die("usage", "numbers out of range");
     double *ms = malloc((size_t)(rate * (seconds + 1)) * sizeof *ms);
     disk_ms = malloc((size_t)seconds * 1000 * sizeof *disk_ms);
@@ -127,13 +133,15 @@ int main(int argc, char **argv) {
     pthread_create(&producer, NULL, produce, NULL);
     pthread_create(&prober, NULL, probe, NULL);
     long n = 0, got = 0;
-    for (int64_t now = began; now < end || (got < atomic_load(&sent) && now < end + LAST_S * INT64_C(1000000000)); now = now_ns()) {
+    for (int64_t now = began; now < end || (got < atomic_load(&sent) && now < end + LAST_S * INT64_C(1000000000));
+         now = now_ns()) {
         if (now >= end) atomic_store(&stop, true);
         m = rd_kafka_consumer_poll(rk, 100);
         if (m && !m->err && m->len == SIZE) {
             int64_t at = now_ns(), due = atoll((const char *)m->payload + 5);
             got++;
-            if (due >= began + WARM_S * INT64_C(1000000000) && due < end && n < rate * (seconds + 1)) ms[n++] = (double)(at - due) / 1e6;
+            if (due >= began + WARM_S * INT64_C(1000000000) && due < end && n < rate * (seconds + 1))
+                ms[n++] = (double)(at - due) / 1e6;
         }
         if (m) rd_kafka_message_destroy(m);
     }

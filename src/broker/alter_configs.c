@@ -337,8 +337,9 @@ static bool alter_broker(struct alteration *x)
             continue;
         if (!row) /* Kafka takes a key that it does not know, and does nothing with it */
             return refuse(x, KAFKA_E_INVALID_REQUEST,
-                          arena_fmt(a, config_is_broker_key(e->name) ? "Cannot update these configs dynamically: [%.*s]"
-                                                                     : "Unknown broker config name: %.*s",
+                          arena_fmt(a,
+                                    config_is_broker_key(e->name) ? "Cannot update these configs dynamically: [%.*s]"
+                                                                  : "Unknown broker config name: %.*s",
                                     STR_ARG(e->name)));
         if (!new_value(x, row, altered_value(x->rq->b, a, e->name, all), e, &values[i]))
             return false;
@@ -394,8 +395,7 @@ static void alter(struct alteration *x)
             refuse(&x, KAFKA_E_INVALID_REQUEST, STR("Each resource must appear at most once."));                       \
         else                                                                                                           \
             alter(&x);                                                                                                 \
-        r->responses.p[i] =                                                                                            \
-            (struct kafka_##kind##_result){x.code, x.message, in->resource_type, in->resource_name};                   \
+        r->responses.p[i] = (struct kafka_##kind##_result){x.code, x.message, in->resource_type, in->resource_name};   \
     }                                                                                                                  \
     request_reply(rq, r)
 

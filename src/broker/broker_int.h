@@ -51,10 +51,10 @@ void clockwork_now(struct clockwork *w, void (*fn)(void *arg), void *arg);
 bool clockwork_io(struct clockwork *w, void (*fn)(void *arg), void *arg);
 
 /* -- the broker -------------------------------------------------------------------------------------------------- */
-struct groups;   /* group.c */
-struct txns;     /* txn.c */
-struct sessions; /* fetch_session.c */
-struct fetch;    /* fetch.c */
+struct groups;       /* group.c */
+struct txns;         /* txn.c */
+struct sessions;     /* fetch_session.c */
+struct fetch;        /* fetch.c */
 struct config_state; /* config_int.h */
 
 struct broker {

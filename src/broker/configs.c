@@ -212,7 +212,8 @@ void config_chain(struct broker *b, struct arena *a, const struct config_row *ro
                            all ? SOURCE_DYNAMIC_DEFAULT : SOURCE_DYNAMIC_BROKER);
         }
     os_mutex_unlock(b->configs->lock);
-    if (strcmp(row->name, "min.insync.replicas") == 0) /* from the cluster's default in a real one, whose tools show it so */
+    if (strcmp(row->name, "min.insync.replicas") ==
+        0) /* from the cluster's default in a real one, whose tools show it so */
         link_value(out, row->synonym, str_of(row->synonym_value), SOURCE_DYNAMIC_DEFAULT);
     for (size_t i = 0; *row->dynamic && i < b->o.nsettings; i++)
         if (str_eqz(b->o.settings[i].key, row->dynamic))

@@ -117,7 +117,8 @@ static enum err config(struct kclient *k, struct arena *a, const struct topic_ar
 static enum err trim(struct kclient *k, struct arena *a, const struct topic_args *args, struct fault *f)
 {
     if (args->trim.before < -1)
-        return FAULT(f, ERR_INVALID, {"what", "trim"}, {"detail", "it needs --before OFFSET, or --before -1 for all records"});
+        return FAULT(f, ERR_INVALID, {"what", "trim"},
+                     {"detail", "it needs --before OFFSET, or --before -1 for all records"});
     return topic_trim(k, a, str_of(args->name), &args->trim, args->format, args->timeout_ms, f);
 }
 
@@ -125,8 +126,8 @@ static const struct {
     const char *verb;
     bool named;
     enum err (*run)(struct kclient *k, struct arena *a, const struct topic_args *args, struct fault *f);
-} VERBS[] = {{"list", false, list}, {"create", true, create}, {"describe", true, describe}, {"config", true, config},
-             {"trim", true, trim},  {"delete", true, delete}};
+} VERBS[] = {{"list", false, list},    {"create", true, create}, {"describe", true, describe},
+             {"config", true, config}, {"trim", true, trim},     {"delete", true, delete}};
 
 static int run_verb(struct topic_args *t, const struct cli_args *args)
 {

@@ -45,7 +45,8 @@ static enum err add(struct kafka_incremental_alter_configs_resource *to, const s
         ptrdiff_t eq = str_find(pair, STR("="), 0);
         bool takes_value = operation != TOPIC_CONFIG_DELETE;
         if (takes_value ? eq <= 0 : eq >= 0)
-            return FAULT(f, ERR_INVALID, {"what", list->p[i]}, {"detail", takes_value ? "expected KEY=VALUE" : "expected KEY"});
+            return FAULT(f, ERR_INVALID, {"what", list->p[i]},
+                         {"detail", takes_value ? "expected KEY=VALUE" : "expected KEY"});
         if (takes_value)
             value = str_sub(pair, (size_t)eq + 1, pair.n);
         to->configs.p[to->configs.n++] = (struct kafka_incremental_alter_configs_entry){

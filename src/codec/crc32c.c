@@ -61,7 +61,7 @@ static void make_squares(void)
 
 uint32_t crc32c_joined(uint32_t first, uint32_t second, uint64_t second_n)
 {
-    uint32_t shift = 0x80000000; /* x^0 */
+    uint32_t shift = 0x80000000;                             /* x^0 */
     for (int k = 3; second_n && k < 64; k++, second_n >>= 1) /* bits, not bytes */
         if (second_n & 1)
             shift = multiply(squares[k], shift);

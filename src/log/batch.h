@@ -19,7 +19,14 @@
 #include "base/buf.h"
 #include "base/fault.h"
 
-enum { BATCH_HEADER = 61, BATCH_PREFIX = 12, BATCH_APPEND_TIME = 8, BATCH_TRANSACTIONAL = 0x10, BATCH_CONTROL = 0x20, BATCH_HORIZON = 0x40 /* attributes */ };
+enum {
+    BATCH_HEADER = 61,
+    BATCH_PREFIX = 12,
+    BATCH_APPEND_TIME = 8,
+    BATCH_TRANSACTIONAL = 0x10,
+    BATCH_CONTROL = 0x20,
+    BATCH_HORIZON = 0x40 /* attributes */
+};
 struct batch {
     int64_t base_offset;
     int32_t length; /* after the 12-byte prefix */

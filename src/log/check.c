@@ -108,8 +108,8 @@ static bool check_one_record(const struct partition_conf *c, const struct batch 
         refuse_record(r, index,
                       "Timestamp %lld of message with offset %lld is out of range. The timestamp should be within "
                       "[%lld, %lld]",
-                      (long long)rec->timestamp_ms, (long long)rec->offset, (long long)(now_ms - c->timestamp_before_ms),
-                      (long long)(now_ms + c->timestamp_after_ms));
+                      (long long)rec->timestamp_ms, (long long)rec->offset,
+                      (long long)(now_ms - c->timestamp_before_ms), (long long)(now_ms + c->timestamp_after_ms));
         return true;
     }
     return false;

@@ -231,8 +231,8 @@ static enum err walk(struct compaction *c, struct segment *s,
             took += b.all.n;
             e = fn(c, &b, &stop, f);
         }
-        if (!took && got >= BATCH_HEADER && !batch_parse_header(str_make(c->buf, got), &b, NULL) &&
-            b.all.n > c->cap && b.all.n <= s->size - at) {
+        if (!took && got >= BATCH_HEADER && !batch_parse_header(str_make(c->buf, got), &b, NULL) && b.all.n > c->cap &&
+            b.all.n <= s->size - at) {
             free(c->buf);
             c->cap = b.all.n;
             if (!(c->buf = malloc(c->cap)))
@@ -314,9 +314,9 @@ static bool begin(struct compaction *c)
     c->cleaner.last = calloc(t->n + 1, sizeof *c->cleaner.last);
     for (size_t i = 0; c->cleaner.last && i < t->cap; i++)
         if (t->slots[i].id >= 0)
-            c->cleaner.last[c->cleaner.nlast++] =
-                (struct last_batch){t->slots[i].id, t->slots[i].n ? t->slots[i].batch[t->slots[i].n - 1].last_offset : -1,
-                                    t->slots[i].epoch};
+            c->cleaner.last[c->cleaner.nlast++] = (struct last_batch){
+                t->slots[i].id, t->slots[i].n ? t->slots[i].batch[t->slots[i].n - 1].last_offset : -1,
+                t->slots[i].epoch};
     return c->segments.n && c->cleaner.last && c->ends.p[c->ends.n - 1] > c->first_dirty;
 }
 
@@ -370,7 +370,8 @@ static enum err filter_batch(struct compaction *c, const struct batch *b, bool *
 {
     (void)stop;
     int64_t next = batch_end_offset(b);
-    enum err e = cleaner_filter(&c->cleaner, b, next == c->group_end || next == c->end, c->into, &c->out, &c->changed, f);
+    enum err e =
+        cleaner_filter(&c->cleaner, b, next == c->group_end || next == c->end, c->into, &c->out, &c->changed, f);
     return e || c->out.n < WRITE_BYTES ? e : write_out(c, f);
 }
 

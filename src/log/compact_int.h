@@ -19,19 +19,19 @@
 #include "log/keymap.h"
 #include "log/log_int.h"
 
-struct last_batch { /* of a producer */
+struct last_batch {                   /* of a producer */
     int64_t producer_id, last_offset; /* -1: it has written a marker only */
     int16_t epoch;
 };
-struct txn_state { /* CleanedTransactionMetadata */
-    size_t next;        /* in the list of the aborted ones */
-    struct map aborted; /* producer id → 1 + its place in the list, between its first offset and its marker */
+struct txn_state {        /* CleanedTransactionMetadata */
+    size_t next;          /* in the list of the aborted ones */
+    struct map aborted;   /* producer id → 1 + its place in the list, between its first offset and its marker */
     struct map committed; /* producer ids of which records were met */
     bool *met;            /* per aborted one: a batch of it was met */
 };
 struct cleaner {
     struct keymap map;
-    int64_t latest; /* last offset in the map */
+    int64_t latest;          /* last offset in the map */
     struct aborted *aborted; /* all that may concern the round, by first offset */
     size_t naborted;
     struct last_batch *last; /* by producer id */

@@ -24,7 +24,8 @@ static bool in_new_sim(uint64_t seed, void (*fn)(void))
 
 static struct log *open_log(void)
 {
-    struct log_options o = {.dir = "/d", .segment_bytes = 4096, .journal_file_bytes = 1 << 20, .retention_check_ms = 1000};
+    struct log_options o = {
+        .dir = "/d", .segment_bytes = 4096, .journal_file_bytes = 1 << 20, .retention_check_ms = 1000};
     struct log *l = NULL;
     if (log_open(&l, &o, &f)) {
         TEST_FAIL_("open: %s", fault_message(&f));
@@ -375,7 +376,8 @@ static void expect_committed(struct log_partition *p, const char *want)
             }
             while (!(b.attributes & BATCH_CONTROL) && !is_void && !records_next(&it, &r, &got, &f) && got)
                 if (!str_eqz(r.key, "filler"))
-                    snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s=%.*s ", STR_ARG(r.key), STR_ARG(r.value));
+                    snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s=%.*s ", STR_ARG(r.key),
+                             STR_ARG(r.value));
         }
         log_slice_release(slice);
     }

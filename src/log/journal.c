@@ -321,7 +321,8 @@ static void finish_group(struct log *l, struct group *g)
     g->waiters.n = 0;
     g->entries = 0;
     g->usual = g->n > g->usual ? g->n : g->usual - g->usual / 16;
-    if (g->cap > GROUP_KEEP && g->cap / 4 > g->usual) { /* the first touch of new memory costs more than the copy into it */
+    if (g->cap > GROUP_KEEP &&
+        g->cap / 4 > g->usual) { /* the first touch of new memory costs more than the copy into it */
         free(g->p);
         g->p = NULL;
         g->cap = 0;

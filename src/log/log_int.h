@@ -49,7 +49,7 @@ enum {
     LOG_JOURNAL_LIVE = 4,        /* full journal files that may wait for the segments' syncs */
     LOG_CACHED_POSITIONS = 16,
     LOG_COMPACT_RETRY_MS = 15000, /* Kafka's log.cleaner.backoff.ms */
-    LOG_TS_UNKNOWN = -2, /* a segment's first timestamp, when it was not read yet */
+    LOG_TS_UNKNOWN = -2,          /* a segment's first timestamp, when it was not read yet */
 };
 
 /* -- segments -------------------------------------------------------------------------------------------------------- */
@@ -108,7 +108,7 @@ struct segment {
     bool index_synced;
     bool cleaned; /* compaction writes it; it takes no part yet */
     bool gone;    /* compaction has put another in its place: its files' names are that one's. Under the lock */
-    char path[]; /* …/NNN, without extension */
+    char path[];  /* …/NNN, without extension */
 };
 
 enum err segment_open(struct segment **out, struct files *files, const char *dir, int64_t base_offset, bool create,
@@ -235,9 +235,9 @@ struct log_partition {
     struct os_mutex *lock;
     /* under the lock */
     int64_t log_start, high_watermark, log_end;
-    int64_t log_start_wanted;       /* where it will begin once that is durable; below log_start: nothing to do */
-    int64_t recovery_point;         /* as on disk */
-    int64_t first_dirty;            /* compacted up to here */
+    int64_t log_start_wanted; /* where it will begin once that is durable; below log_start: nothing to do */
+    int64_t recovery_point;   /* as on disk */
+    int64_t first_dirty;      /* compacted up to here */
     bool uncleanable, compact_waits;
     struct mark mark, pending;      /* durable; its files are written, and not synced */
     int64_t taking;                 /* the offset of the mark that a checkpoint is making durable, or -1 */
@@ -419,8 +419,8 @@ void log_path(const struct log *l, char out[LOG_PATH], const char *fmt, ...) __a
 void partition_delete(struct log_partition *p);
 CHECK enum err log_back_start(struct log *l, struct fault *f); /* the background thread (back.c) */
 void log_kick(struct log *l, bool checkpoint, bool spare);     /* wake it */
-void log_wake_watches(struct log_partition *p);            /* under watch_lock */
-void log_doom(struct log *l, const char *dir);             /* remove this tree in the background */
+void log_wake_watches(struct log_partition *p);                /* under watch_lock */
+void log_doom(struct log *l, const char *dir);                 /* remove this tree in the background */
 
 CHECK enum err log_newer_format(const char *what, uint32_t format, struct fault *f);
 

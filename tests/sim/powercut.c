@@ -472,8 +472,8 @@ static bool has_source(void)
 
 static void work(struct log *l, struct broker *b)
 {
-    static void (*const ROLES[])(void *) = {producer, producer, producer, hose,       consumer,
-                                            admin,    teller,   teller,   keeper,     watch_query};
+    static void (*const ROLES[])(void *) = {producer, producer, producer, hose,   consumer,
+                                            admin,    teller,   teller,   keeper, watch_query};
     enum { ROLE_COUNT = sizeof ROLES / sizeof *ROLES };
     struct run r = {.l = l, .b = b, .lock = os_mutex_new()};
     struct port port;
@@ -710,17 +710,17 @@ static int all_pass(uint64_t from, uint64_t to)
                     (unsigned long long)seed);
             failed++;
         }
-    printf(
-        "powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements and "
-        "%llu commits held, %llu deletions (%llu attempts gone), %llu records compacted away, %llu retries, records of transactions: %llu committed, %llu aborted (%llu finished after a "
-        "start), %llu rows of a query, %llu batches again, %lld s\n",
-        (unsigned long long)(to - from + 1), (unsigned long long)T->cuts, (unsigned long long)T->opens,
-        (unsigned long long)T->recovered_records, (unsigned long long)T->checked_acks,
-        (unsigned long long)T->checked_commits, (unsigned long long)T->deletions,
-           (unsigned long long)T->deleted, (unsigned long long)T->table_gaps, (unsigned long long)T->retries,
-        (unsigned long long)T->checked_commits_of_txns, (unsigned long long)T->checked_aborts_of_txns,
-        (unsigned long long)T->txns_recovered, (unsigned long long)T->query_rows, (unsigned long long)T->query_again,
-        (long long)(time(NULL) - start));
+    printf("powercut: %llu seeds, %llu cuts, %llu recoveries, %llu records read back, %llu acknowledgements and "
+           "%llu commits held, %llu deletions (%llu attempts gone), %llu records compacted away, %llu retries, records "
+           "of transactions: %llu committed, %llu aborted (%llu finished after a "
+           "start), %llu rows of a query, %llu batches again, %lld s\n",
+           (unsigned long long)(to - from + 1), (unsigned long long)T->cuts, (unsigned long long)T->opens,
+           (unsigned long long)T->recovered_records, (unsigned long long)T->checked_acks,
+           (unsigned long long)T->checked_commits, (unsigned long long)T->deletions, (unsigned long long)T->deleted,
+           (unsigned long long)T->table_gaps, (unsigned long long)T->retries,
+           (unsigned long long)T->checked_commits_of_txns, (unsigned long long)T->checked_aborts_of_txns,
+           (unsigned long long)T->txns_recovered, (unsigned long long)T->query_rows, (unsigned long long)T->query_again,
+           (long long)(time(NULL) - start));
     printf("powercut: %llu passed, %llu failed, 0 skipped\n", (unsigned long long)(to - from + 1 - failed),
            (unsigned long long)failed);
     return failed != 0;

@@ -32,8 +32,8 @@ bool shorten(struct truth *t, struct port *port, int topic, int part)
         x->start_told[part] = p->low_watermark;
     bool ok = gone || (code == KAFKA_E_NONE && p->low_watermark >= offset);
     if (!ok)
-        fprintf(stderr, "  DeleteRecords up to %lld of %s-%d: error %d, low watermark %lld\n", (long long)offset, x->name,
-                part, code, p ? (long long)p->low_watermark : 0);
+        fprintf(stderr, "  DeleteRecords up to %lld of %s-%d: error %d, low watermark %lld\n", (long long)offset,
+                x->name, part, code, p ? (long long)p->low_watermark : 0);
     t->deletions += ok;
     arena_free(a);
     return ok;
