@@ -387,7 +387,7 @@ TEST(the_metadata_log_is_written_anew)
     REQUIRE(log_producer_id(l, &first, &f) == ERR_OK);
     memset(value, 'v', sizeof value);
     for (int i = 0; i < 300; i++) {
-        snprintf(value, 8, "%d", i);
+        snprintf(value, 12, "%d", i);
         EXPECT(log_fact_put(l, STR("again"), str_make(value, sizeof value), &f) == ERR_OK);
         if (i % 10 == 0) {
             EXPECT(log_topic_create(l, STR("gone"), 1, NULL, 0, NULL, &f) == ERR_OK);
