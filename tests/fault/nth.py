@@ -237,6 +237,7 @@ def consume(server, topic):
             attributes, last, _, _, pid, _, _, count = struct.unpack_from(">hiqqqhii", data, 21)
             transactional |= bool(attributes & 16)
             aborting |= {p for p, first in aborted if first <= base + last}
+            aborted = [x for x in aborted if x[1] > base + last]  # once: behind its marker the same producer may commit
             if attributes & 32:
                 aborting.discard(pid)
             elif base >= offset and not (attributes & 16 and pid in aborting):
