@@ -29,7 +29,7 @@ import time
 
 import pipeline
 import run
-from run import BUILD, PENSTOCK, PYTHON, ROOT, TICKS, free_port, machine
+from run import BUILD, PENSTOCK, PYTHON, ROOT, free_port, machine
 
 ORACLE = pathlib.Path(os.environ.get("ORACLE_DIR") or ROOT / "build" / "oracle")
 SPARK_PYTHON = f"{ORACLE}/spark-venv/bin/python"
@@ -43,7 +43,7 @@ SIZES = {100: "100 B", 1024: "1 KiB"}
 def process_cpu(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Penstock(run.Server):

@@ -162,7 +162,7 @@ static enum err append_file(const struct segment *s, const char *ext, const stru
     if (!e && b->n)
         e = os_pwrite(file, b->p, b->n, at, f);
     if (!e && sync)
-        e = os_sync(file, s->cleaned ? "compact.index" : "segment.index", f);
+        e = os_sync(file, "segment.index", f);
     os_close(file);
     return e;
 }

@@ -71,7 +71,7 @@ enum err segment_sync_aborted(struct segment *s, struct fault *f)
     index_path(s, path);
     enum err e = os_open(&file, path, OS_RDWR, f);
     if (!e) {
-        e = os_sync(file, s->cleaned ? "compact.index" : "segment.txnindex", f);
+        e = os_sync(file, "segment.txnindex", f);
         os_close(file);
     }
     return e;
