@@ -410,7 +410,7 @@ static void setup(void)
     memcpy(before, C, sizeof *C);
 }
 
-/* Every second or fifth operation (all with EVERY=1 in the environment); each second time the run after it is cut, too. */
+/* Every second or fifth operation (EVERY=n in the environment: every n-th); each second time the run after it is cut, too. */
 static void cut_everywhere(const char *sql, enum output_mode mode, size_t records)
 {
     setup();
@@ -418,7 +418,8 @@ static void cut_everywhere(const char *sql, enum output_mode mode, size_t record
     REQUIRE(process(1, sql, mode, 0) == ENDED && C->has_ended);
     memcpy(straight, C, sizeof *C);
     EXPECT_INT(straight->ncommitted, records);
-    uint64_t k = 1, stride = getenv("EVERY") ? 1 : embedded ? 5 : 2;
+    const char *every = getenv("EVERY");
+    uint64_t k = 1, stride = every ? (uint64_t)atoi(every) : embedded ? 5 : 2;
     for (bool ended = false; !ended && k < 2000; k += stride) {
         start_over();
         EXPECT_INT(process(k, sql, mode, k), CUT);
