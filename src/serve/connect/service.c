@@ -530,11 +530,12 @@ static void deadline(void *arg)
     /* A timer outlives its call only by mistake: on_gone cancels it. */
     struct grpc_call *g = arg;
     struct call *c = grpc_state(g);
+    struct link *l = c->link; /* the call is gone when its answer has been sent */
     c->timer = 0;
     if (c->exec)
         exec_cancel(c->exec);
     grpc_finish(g, GRPC_DEADLINE_EXCEEDED, STR("Deadline Exceeded"), (struct str){0});
-    link_flush(c->link, grpc_flush(c->link->grpc));
+    link_flush(l, grpc_flush(l->grpc));
 }
 
 static void on_call(void *arg, struct grpc_call *g)
