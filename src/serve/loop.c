@@ -175,7 +175,7 @@ static void pause_accept(struct listener *s)
 
 static void on_acceptable(struct listener *s)
 {
-    for (int i = 0; i < ACCEPTS_PER_TURN && !__atomic_load_n(&s->off, __ATOMIC_RELAXED); i++) {
+    for (int i = 0; i < ACCEPTS_PER_TURN && !s->off; i++) {
         struct arrival *a;
         int fd;
         enum err e = net_accept(s->fd, &fd, NULL);
@@ -244,7 +244,7 @@ static void unlisten(void *arg)
             net_poll_del(l->poller, s->fd);
             net_close(s->fd);
         }
-        __atomic_store_n(&s->off, true, __ATOMIC_RELAXED);
+        s->off = true;
     }
     os_mutex_unlock(l->lock);
 }

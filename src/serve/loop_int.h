@@ -74,7 +74,7 @@ struct listener {
     int ntargets, next;
     const struct loop_protocol *protocol;
     void *arg;
-    bool off;
+    atomic_bool off; /* written by whoever listens, read by the loop */
 };
 
 struct post {
